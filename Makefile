@@ -1,0 +1,31 @@
+# make demo and make test are all that a fresh clone needs. VENV=/path shares an environment.
+VENV ?= .venv
+PYTHON ?= python3
+RUN = $(VENV)/bin/python
+JOBS ?= 2
+
+.PHONY: help demo test test-slow bench lint report-env
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.installed: requirements.txt requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install -q -r requirements-dev.txt
+	touch $@
+
+demo: $(VENV)/.installed  ## train and evaluate both methods on a small generated world
+	$(RUN) -m demo.run
+
+test: $(VENV)/.installed  ## the fast suite
+	$(RUN) -m pytest -m "not slow" -n $(JOBS) tests
+
+test-slow: $(VENV)/.installed  ## what takes minutes
+	$(RUN) -m pytest -m slow tests
+
+lint: $(VENV)/.installed  ## check style; fails on any finding
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+
+report-env: $(VENV)/.installed  ## what to paste into a bug report
+	$(RUN) -c "from dassl.utils import collect_env_info; print(collect_env_info())"

@@ -1,0 +1,18 @@
+"""CLIP, frozen: `available_models()`, `load(name_or_path)`, `tokenize(texts)`."""
+
+from typing import Any
+
+__all__ = ["available_models", "load", "tokenize"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: whoever only tokenizes does not wait for the model's imports."""
+    if name == "tokenize":
+        from clip.tokenizer import tokenize
+
+        return tokenize
+    if name in ("available_models", "load"):
+        from clip import weights
+
+        return getattr(weights, name)
+    raise AttributeError(f"module 'clip' has no attribute {name!r}")

@@ -1,0 +1,237 @@
+"""CLIP with vision-transformer image tower: images (N, 3, R, R), tokens (C, T) -> features (., E).
+
+Keys and arithmetic are OpenAI's; all sizes are read from the state dict's shapes. Batch first.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["CLIP", "Block", "Sizes", "TextTower", "VisionTower"]
+
+_HEAD_WIDTH = 64  # of every published CLIP; head counts are in no tensor's shape
+
+
+class Sizes(NamedTuple):
+    """What the shapes of a state dict say about its model."""
+
+    embed_dim: int
+    resolution: int
+    patch: int
+    vision_width: int
+    vision_layers: int
+    text_width: int
+    text_layers: int
+    context_length: int
+    vocab_size: int
+
+    @classmethod
+    def of(cls, state: Mapping[str, Tensor]) -> "Sizes":
+        """Read all sizes from a state dict with OpenAI's keys."""
+        vision_width, _, patch, _ = state["visual.conv1.weight"].shape
+        num_patches = state["visual.positional_embedding"].shape[0] - 1
+        context_length, text_width = state["positional_embedding"].shape
+        return cls(
+            embed_dim=state["text_projection"].shape[1],
+            resolution=patch * round(num_patches**0.5),
+            patch=patch,
+            vision_width=vision_width,
+            vision_layers=_count_layers(state, "visual.transformer.resblocks."),
+            text_width=text_width,
+            text_layers=_count_layers(state, "transformer.resblocks."),
+            context_length=context_length,
+            vocab_size=state["token_embedding.weight"].shape[0],
+        )
+
+
+def _count_layers(state: Mapping[str, Tensor], prefix: str) -> int:
+    return len({key[len(prefix) :].split(".")[0] for key in state if key.startswith(prefix)})
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention: (N, L, D) -> (N, L, D)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.num_heads = max(1, width // _HEAD_WIDTH)
+        if width % self.num_heads:
+            raise ValueError(f"Width {width} does not divide into {self.num_heads} heads")
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.empty(3 * width))
+        self.out_proj = nn.Linear(width, width)
+
+    def split_heads(self, x: Tensor) -> Tensor:
+        """(N, L, D) -> (N, H, L, D / H)."""
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
+        """Attend within each of the N sequences; `causal`: to no later position."""
+        q, k, v = F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
+        q, k, v = self.split_heads(q), self.split_heads(k), self.split_heads(v)
+        x = F.scaled_dot_product_attention(q, k, v, is_causal=causal)  # (N, H, L, D / H)
+        return self.out_proj(x.transpose(1, 2).flatten(2))
+
+
+class MLP(nn.Module):
+    """(…, D) -> (…, D) through 4 D hidden units with QuickGELU, x sigmoid(1.702 x)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(width, 4 * width)
+        self.c_proj = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to every position."""
+        x = self.c_fc(x)
+        return self.c_proj(x * torch.sigmoid(1.702 * x))
+
+
+class Block(nn.Module):
+    """A pre-norm transformer layer: (N, L, D) -> (N, L, D)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.attn = Attention(width)
+        self.ln_1 = nn.LayerNorm(width)
+        self.mlp = MLP(width)
+        self.ln_2 = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
+        """Attention, then the MLP, each added to its input."""
+        x = x + self.attn(self.ln_1(x), causal)
+        return x + self.mlp(self.ln_2(x))
+
+
+class Transformer(nn.Module):
+    """The layers of a tower, under OpenAI's key `resblocks`."""
+
+    def __init__(self, width: int, num_layers: int) -> None:
+        super().__init__()
+        self.resblocks = nn.ModuleList(Block(width) for _ in range(num_layers))
+
+    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
+        """All layers: (N, L, D) -> (N, L, D)."""
+        for block in self.resblocks:
+            x = block(x, causal)
+        return x
+
+
+class VisionTower(nn.Module):
+    """Images (N, 3, R, R) -> features (N, E)."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        width = sizes.vision_width
+        num_patches = (sizes.resolution // sizes.patch) ** 2
+        self.resolution = sizes.resolution
+        self.conv1 = nn.Conv2d(3, width, sizes.patch, stride=sizes.patch, bias=False)
+        self.class_embedding = nn.Parameter(torch.empty(width))
+        self.positional_embedding = nn.Parameter(torch.empty(num_patches + 1, width))
+        self.ln_pre = nn.LayerNorm(width)
+        self.transformer = Transformer(width, sizes.vision_layers)
+        self.ln_post = nn.LayerNorm(width)
+        self.proj = nn.Parameter(torch.empty(width, sizes.embed_dim))
+
+    def embed(self, images: Tensor) -> Tensor:
+        """What enters layer 1: the class token, then the patches, (N, 1 + P, D)."""
+        x = self.conv1(images.to(self.conv1.weight.dtype)).flatten(2).transpose(1, 2)  # (N, P, D)
+        cls = self.class_embedding.to(x.dtype).expand(len(x), 1, -1)
+        x = torch.cat([cls, x], dim=1) + self.positional_embedding.to(x.dtype)
+        return self.ln_pre(x)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features of the class token."""
+        x = self.transformer(self.embed(images))
+        return self.ln_post(x[:, 0]) @ self.proj
+
+
+class TextTower(nn.Module):
+    """Tokens (C, T) -> features (C, E), read at each text's EOT; attention is causal."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        width = sizes.text_width
+        self.token_embedding = nn.Embedding(sizes.vocab_size, width)
+        self.positional_embedding = nn.Parameter(torch.empty(sizes.context_length, width))
+        self.transformer = Transformer(width, sizes.text_layers)
+        self.ln_final = nn.LayerNorm(width)
+        self.text_projection = nn.Parameter(torch.empty(width, sizes.embed_dim))
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """What enters layer 1: (C, T, D)."""
+        return self.token_embedding(tokens) + self.positional_embedding[: tokens.shape[1]]
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Features at EOT, the highest token of each row."""
+        x = self.transformer(self.embed(tokens), causal=True)
+        x = x[torch.arange(len(x), device=x.device), tokens.argmax(-1)]  # (C, D)
+        return self.ln_final(x) @ self.text_projection
+
+
+class CLIP(nn.Module):
+    """Both towers and the scale of their cosine similarities, frozen and in evaluation mode."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.visual = VisionTower(sizes)
+        self.text = TextTower(sizes)
+        self.logit_scale = nn.Parameter(torch.empty([]))
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Tensor]) -> "CLIP":
+        """Build the model that a state dict with OpenAI's keys describes, in float32.
+
+        Raises:
+            ValueError: keys are missing, surplus or misshapen; the message names them.
+        """
+        required = {"visual.conv1.weight", "positional_embedding", "text_projection"}
+        required |= {"visual.positional_embedding", "token_embedding.weight"}
+        if missing := sorted(required - set(state)):
+            raise ValueError(f"This is no CLIP state dict: it lacks {missing}")
+        sizes = Sizes.of(state)
+        with torch.device("meta"):
+            model = cls(sizes)
+        renamed = {_own_key(key): value.float() for key, value in state.items()}
+        try:
+            model.load_state_dict(renamed, assign=True)
+        except RuntimeError as error:
+            raise ValueError(
+                f"The CLIP state dict does not fit its own sizes {sizes}: {error}"
+            ) from None
+        return model.requires_grad_(False).eval()
+
+    def round_to_half(self) -> "CLIP":
+        """Round matrices to half precision's values, in place, as OpenAI's archives store them.
+
+        Layer norms, embeddings and class token keep their full precision there, and here.
+        """
+        for name, p in self.named_parameters():
+            if name.endswith(("proj", "projection", "conv1.weight")) or _is_in_layer(name):
+                p.data = p.data.half().to(p.dtype)
+        return self
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the matrices, in which the towers compute."""
+        return self.visual.conv1.weight.dtype
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """(N, 3, R, R), normalised -> features (N, E), not normalised."""
+        return self.visual(images)
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """(C, T) -> features (C, E), not normalised."""
+        return self.text(tokens)
+
+
+def _is_in_layer(name: str) -> bool:
+    return ".attn." in name or ".mlp." in name
+
+
+def _own_key(key: str) -> str:
+    """OpenAI keeps the text tower's tensors at the top level; here they are under `text.`."""
+    return key if key.startswith("visual.") or key == "logit_scale" else f"text.{key}"

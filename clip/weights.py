@@ -1,0 +1,147 @@
+"""A published name or a path -> a frozen CLIP. Local files first; nothing in a file is executed."""
+
+import hashlib
+import os
+import pickle
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from clip import torchscript
+from clip.model import CLIP
+
+__all__ = ["available_models", "load", "load_state_dict"]
+
+_ALIASES = {
+    "ViT-B/32": ("ViT-B-32.pt", "timm/vit_base_patch32_clip_224.openai"),
+    "ViT-B/16": ("ViT-B-16.pt", "timm/vit_base_patch16_clip_224.openai"),
+    "ViT-L/14": ("ViT-L-14.pt", "timm/vit_large_patch14_clip_224.openai"),
+    "ViT-L/14@336px": ("ViT-L-14-336px.pt", "timm/vit_large_patch14_clip_336.openai"),
+}
+_HUB_FILE = "open_clip_model.safetensors"
+_OWN_FOLDER = "CLIP_DIR"  # environment variable: a folder with weights files
+_DEFAULT_FOLDER = "~/.cache/clip"  # where OpenAI's own loader keeps its archives
+_NOT_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}  # sizes that archives also hold
+
+
+def available_models() -> list[str]:
+    """The published names that `load` takes."""
+    return list(_ALIASES)
+
+
+def load(name_or_path: str) -> CLIP:
+    """A frozen CLIP in float32 on the CPU, all sizes read from its tensors' shapes.
+
+    `name_or_path` is a name of `available_models()`, or a file: OpenAI's TorchScript archive, a
+    `torch.save`d state dict, or `.safetensors`, with OpenAI's keys. A name is looked up in
+    `$CLIP_DIR`, in ~/.cache/clip, and in the Hugging Face cache, then downloaded from the hub
+    (`HF_ENDPOINT` sets a mirror).
+
+    Raises:
+        ValueError: an unknown name, a ResNet, or a file that is no CLIP; the message says which.
+        FileNotFoundError: no such path, or no way to download; it says what to put where.
+    """
+    return CLIP.from_state_dict(load_state_dict(_locate(name_or_path)))
+
+
+def load_state_dict(path: str) -> dict[str, Tensor]:
+    """The tensors of a weights file under OpenAI's keys, as stored.
+
+    Raises:
+        ValueError: the file is unreadable, not only tensors, or of a ResNet.
+    """
+    try:
+        state = _read(path)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise ValueError(
+            f"Cannot read CLIP weights from {path!r}: {error}. Nothing was executed. Expected "
+            "OpenAI's archive, a state dict written by torch.save, or a .safetensors file."
+        ) from error
+    if any(key.startswith("visual.layer") for key in state):
+        raise ValueError(
+            f"{path!r} is a CLIP ResNet; MMRL needs a vision transformer such as ViT-B/16"
+        )
+    state = {k: v for k, v in state.items() if not k.endswith("attn_mask")}
+    return {k: v for k, v in state.items() if k not in _NOT_WEIGHTS}
+
+
+def _read(path: str) -> dict[str, Tensor]:
+    if path.endswith(".safetensors"):
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    if torchscript.is_torchscript(path):
+        return torchscript.read_tensors(path)
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ValueError("it holds something other than a state dict")
+    return state
+
+
+def _locate(name_or_path: str) -> str:
+    path = Path(name_or_path).expanduser()
+    if path.is_file():
+        return str(path)
+    if name_or_path in _ALIASES:
+        return _find_local(name_or_path) or _download(name_or_path)
+    if name_or_path.startswith("RN"):
+        raise ValueError(
+            f"{name_or_path} is a ResNet; MMRL needs a vision transformer: {available_models()}"
+        )
+    if path.suffix or (
+        os.sep in name_or_path and name_or_path.split("/")[0] not in ("ViT-B", "ViT-L")
+    ):
+        raise FileNotFoundError(
+            f"No CLIP weights at {name_or_path!r}. Give an existing file or one of {available_models()}"
+        )
+    raise ValueError(
+        f"Unknown CLIP {name_or_path!r}; known are {available_models()}, or give a file"
+    )
+
+
+def _find_local(name: str) -> str | None:
+    file_name, repository = _ALIASES[name]
+    folders = [os.environ.get(_OWN_FOLDER), _DEFAULT_FOLDER]
+    for folder in (Path(f).expanduser() for f in folders if f):
+        for candidate in (folder / file_name, (folder / file_name).with_suffix(".safetensors")):
+            if candidate.is_file():
+                return str(candidate)
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(repository, _HUB_FILE)
+    return cached if isinstance(cached, str) else None
+
+
+def _download(name: str) -> str:
+    file_name, repository = _ALIASES[name]
+    from huggingface_hub import hf_hub_download
+
+    print(f"Downloading CLIP {name} from {repository} (set HF_ENDPOINT for a mirror)")
+    try:
+        path = hf_hub_download(repository, _HUB_FILE)  # resumes, shows progress
+    except Exception as error:  # the hub's client raises a dozen kinds; the remedy is one
+        raise FileNotFoundError(
+            f"Cannot download CLIP {name} ({type(error).__name__}). Put OpenAI's {file_name} into "
+            f"{_DEFAULT_FOLDER} or into the folder that {_OWN_FOLDER} names, or give the path of a "
+            "weights file as --backbone."
+        ) from error
+    _verify(path)
+    return path
+
+
+def _verify(path: str) -> None:
+    """The hub's cache names a file by its sha256; refuse one that is something else."""
+    blob = Path(os.path.realpath(path))
+    if len(blob.name) != 64:
+        return
+    digest = hashlib.sha256()
+    with open(blob, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    if digest.hexdigest() != blob.name:
+        blob.unlink()
+        raise ValueError(
+            f"The download of {path!r} is damaged and was removed; run the command again"
+        )

@@ -1,0 +1,5 @@
+"""From a data set to batches."""
+
+from dassl.data.data_manager import DataManager, DatasetWrapper
+
+__all__ = ["DataManager", "DatasetWrapper"]

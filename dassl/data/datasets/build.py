@@ -1,0 +1,19 @@
+"""`cfg.DATASET.NAME` -> a data set."""
+
+from typing import Any
+
+from dassl.utils import Registry, check_availability
+
+DATASET_REGISTRY = Registry("DATASET")
+
+
+def build_dataset(cfg: Any) -> Any:
+    """The registered data set of that name, made from `cfg`.
+
+    Raises:
+        ValueError: the name is not registered.
+    """
+    check_availability(cfg.DATASET.NAME, DATASET_REGISTRY.registered_names())
+    if cfg.VERBOSE:
+        print(f"Loading dataset: {cfg.DATASET.NAME}")
+    return DATASET_REGISTRY.get(cfg.DATASET.NAME)(cfg)

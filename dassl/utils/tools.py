@@ -1,0 +1,149 @@
+"""Files, seeds, environment: small helpers without tensors."""
+
+import difflib
+import json
+import os
+import random
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.request import urlretrieve
+
+__all__ = [
+    "check_availability",
+    "check_isfile",
+    "collect_env_info",
+    "download_url",
+    "get_most_similar_str_to_a_from_b",
+    "listdir_nohidden",
+    "mkdir_if_missing",
+    "read_image",
+    "read_json",
+    "set_random_seed",
+    "tolist_if_not",
+    "write_json",
+]
+
+
+def mkdir_if_missing(dirname: str) -> None:
+    """Make the folder and its parents; an empty name is the current folder."""
+    Path(dirname).mkdir(parents=True, exist_ok=True)
+
+
+def check_isfile(fpath: str) -> bool:
+    """Whether `fpath` is a file; warns with the path if not."""
+    found = os.path.isfile(fpath)
+    if not found:
+        warnings.warn(f"No file found at {fpath!r}", stacklevel=2)
+    return found
+
+
+def read_json(fpath: str) -> Any:
+    """The object in a JSON file."""
+    with open(fpath, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def write_json(obj: Any, fpath: str) -> None:
+    """Write `obj` as JSON with an indent of 4, making the folder."""
+    mkdir_if_missing(os.path.dirname(fpath))
+    with open(fpath, "w", encoding="utf-8") as file:
+        json.dump(obj, file, indent=4, separators=(",", ": "))
+
+
+def set_random_seed(seed: int) -> None:
+    """Seed Python's `random`, NumPy and torch with all CUDA devices.
+
+    Raises:
+        ValueError: `seed` is negative.
+    """
+    import numpy as np
+    import torch
+
+    if seed < 0:
+        raise ValueError(
+            f"A seed must be 0 or more, got {seed}; leave SEED at -1 for an unseeded run"
+        )
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    torch.cuda.manual_seed_all(seed)
+
+
+def download_url(url: str, dst: str) -> None:
+    """Fetch `url` into the file `dst`, with a progress line."""
+    print(f"* url: {url}\n* destination: {dst}")
+
+    def report(blocks: int, block_size: int, total: int) -> None:
+        done = blocks * block_size
+        share = f"{min(100, 100 * done // total)}%, " if total > 0 else ""
+        print(f"\r... {share}{done / 2**20:.1f} MiB", end="", flush=True)
+
+    urlretrieve(url, dst, report)
+    print()
+
+
+def read_image(path: str) -> Any:
+    """The picture at `path` as a PIL image in RGB.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: PIL cannot read it; the message has the path.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"No image file at {path!r}")
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+        raise ValueError(f"Cannot read the image {path!r}: {error}. Replace the file.") from error
+
+
+def collect_env_info() -> str:
+    """torch's environment report and Pillow's version; never fails."""
+    import PIL
+    from torch.utils.collect_env import get_pretty_env_info
+
+    try:
+        report = get_pretty_env_info()
+    except Exception as error:  # a report must not stop a run
+        report = f"(torch's environment report failed: {error})"
+    return f"{report}\n        Pillow ({PIL.__version__})"
+
+
+def listdir_nohidden(path: str, sort: bool = False) -> list[str]:
+    """The names in a folder that do not start with a dot."""
+    names = [name for name in os.listdir(path) if not name.startswith(".")]
+    return sorted(names) if sort else names
+
+
+def get_most_similar_str_to_a_from_b(a: str, b: Iterable[str]) -> str | None:
+    """The element of `b` nearest to `a` (difflib's ratio; of equals the later), None if empty."""
+    best, best_ratio = None, 0.0
+    for candidate in b:
+        ratio = difflib.SequenceMatcher(None, a, candidate).ratio()
+        if ratio >= best_ratio:
+            best, best_ratio = candidate, ratio
+    return best
+
+
+def check_availability(requested: str, available: Sequence[str]) -> None:
+    """Refuse a name that does not exist.
+
+    Raises:
+        ValueError: lists what exists and the most similar name.
+    """
+    if requested not in available:
+        nearest = get_most_similar_str_to_a_from_b(requested, available)
+        raise ValueError(
+            f"The requested one is expected to belong to {list(available)}, but got "
+            f"[{requested}] (do you mean [{nearest}]?)"
+        )
+
+
+def tolist_if_not(x: Any) -> list:
+    """`x` itself if it is a list, else a list that holds it."""
+    return x if isinstance(x, list) else [x]

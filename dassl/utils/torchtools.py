@@ -1,0 +1,291 @@
+"""Checkpoints and parameters: what trainers do to modules besides training them."""
+
+import os
+import random
+import re
+import shutil
+import tempfile
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from dassl.utils.safe_pickle import load_file
+from dassl.utils.tools import mkdir_if_missing
+
+__all__ = [
+    "adjust_learning_rate",
+    "atomic_save",
+    "count_num_param",
+    "init_network_weights",
+    "load_checkpoint",
+    "load_pretrained_weights",
+    "open_all_layers",
+    "open_specified_layers",
+    "random_states",
+    "restore_random_states",
+    "resume_from_checkpoint",
+    "save_checkpoint",
+    "set_bn_to_eval",
+]
+
+
+def atomic_save(obj: Any, fpath: str) -> None:
+    """`torch.save` under a temporary name, on the disk, then renamed: whole or not there at all."""
+    handle, partial = tempfile.mkstemp(prefix=".partial-", dir=os.path.dirname(fpath) or ".")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(obj, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, fpath)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
+
+
+def _atomic_write_text(text: str, fpath: str) -> None:
+    partial = os.path.join(os.path.dirname(fpath), ".partial-pointer")
+    Path(partial).write_text(text, encoding="utf-8")
+    os.replace(partial, fpath)
+
+
+def random_states() -> dict[str, Any]:
+    """The states of Python's, NumPy's and torch's generators as plain containers and tensors."""
+    name, keys, *rest = np.random.get_state()
+    state = {
+        "python": list(random.getstate()),
+        "numpy": [name, keys.tolist(), *rest],
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def restore_random_states(state: dict[str, Any]) -> None:
+    """Undo everything drawn since `random_states()`."""
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, np.asarray(keys, dtype=np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def save_checkpoint(
+    state: dict[str, Any],
+    save_dir: str,
+    is_best: bool = False,
+    remove_module_from_keys: bool = True,
+    model_name: str = "",
+) -> None:
+    """Write `state` into `save_dir` and let `checkpoint` name the newest epoch's file.
+
+    The default name is `model.pth.tar-<epoch>`; `is_best` also makes `model-best.pth.tar`. Files
+    appear whole under their name, the pointer last. A best file is never what a run resumes from.
+    """
+    mkdir_if_missing(save_dir)
+    if remove_module_from_keys:
+        weights = state["state_dict"].items()
+        state["state_dict"] = OrderedDict((re.sub(r"^module\.", "", k), v) for k, v in weights)
+    name = model_name or f"model.pth.tar-{state['epoch']}"
+    fpath = os.path.join(save_dir, name)
+    atomic_save(state, fpath)
+    print(f"Checkpoint saved to {fpath}")
+    if name != "model-best.pth.tar":
+        _atomic_write_text(f"{name}\n", os.path.join(save_dir, "checkpoint"))
+    if is_best:
+        shutil.copy(fpath, os.path.join(save_dir, "model-best.pth.tar"))
+
+
+def load_checkpoint(fpath: str) -> dict[str, Any]:
+    """The dict that `save_checkpoint`, or Dassl 0.6.3, wrote; tensors on the CPU, nothing executed.
+
+    Raises:
+        ValueError: `fpath` is None, or the file is torn or hostile.
+        FileNotFoundError: there is no such file.
+    """
+    if fpath is None:
+        raise ValueError("File path is None")
+    if not os.path.isfile(fpath):
+        raise FileNotFoundError(f"No checkpoint file at {str(fpath)!r}")
+    try:
+        return load_file(fpath)
+    except ValueError:
+        print(f'Unable to load checkpoint from "{fpath}"')
+        raise
+
+
+def _checkpoints_newest_first(fdir: str) -> list[str]:
+    """Candidates to resume from: what `checkpoint` names, then `model.pth.tar-<n>` by falling n."""
+    numbered = {}
+    for name in os.listdir(fdir):
+        if match := re.fullmatch(r"model\.pth\.tar-(\d+)", name):
+            numbered[int(match[1])] = name
+    names = [numbered[n] for n in sorted(numbered, reverse=True)]
+    pointer = Path(fdir, "checkpoint")
+    named = pointer.read_text(encoding="utf-8").splitlines()[:1] if pointer.is_file() else []
+    named = [name.strip() for name in named if Path(fdir, name.strip()).is_file()]
+    if "model-best.pth.tar" in named and names:
+        named = []  # written by 0.6.3: the pointer was left at the best epoch, not the newest
+    return list(dict.fromkeys(named + names))
+
+
+def resume_from_checkpoint(
+    fdir: str, model: nn.Module, optimizer: Any = None, scheduler: Any = None
+) -> int:
+    """Load the newest whole checkpoint in `fdir` into the objects given; returns its epochs done.
+
+    Random states are restored where the file has them.
+
+    Raises:
+        FileNotFoundError: `fdir` has no checkpoint.
+        ValueError: none of those it has can be read.
+    """
+    names = _checkpoints_newest_first(fdir)
+    if not names:
+        raise FileNotFoundError(f"No checkpoint in {fdir!r}; remove the folder to start afresh")
+    for position, name in enumerate(names):
+        fpath = os.path.join(fdir, name)
+        print(f'Loading checkpoint from "{fpath}"')
+        try:
+            checkpoint = load_checkpoint(fpath)
+            break
+        except ValueError:
+            if position == len(names) - 1:
+                raise
+            print("Trying the one before it")
+    model.load_state_dict(checkpoint["state_dict"])
+    print("Loaded model weights")
+    if optimizer is not None and checkpoint.get("optimizer") is not None:
+        optimizer.load_state_dict(checkpoint["optimizer"])
+        print("Loaded optimizer")
+    if scheduler is not None and checkpoint.get("scheduler") is not None:
+        scheduler.load_state_dict(checkpoint["scheduler"])
+        print("Loaded scheduler")
+    if "random_states" in checkpoint:
+        restore_random_states(checkpoint["random_states"])
+    print(f"Previous epoch: {checkpoint['epoch']}")
+    return checkpoint["epoch"]
+
+
+def adjust_learning_rate(
+    optimizer: Any,
+    base_lr: float,
+    epoch: int,
+    stepsize: int | list[int] = 20,
+    gamma: float = 0.1,
+    linear_decay: bool = False,
+    final_lr: float = 0.0,
+    max_epoch: int = 100,
+) -> None:
+    """Set every group's lr by hand: linear decay, milestones (a list) or a step size (an int)."""
+    if linear_decay:
+        share = epoch / max_epoch
+        lr = share * final_lr + (1 - share) * base_lr
+    elif isinstance(stepsize, int):
+        lr = base_lr * gamma ** (epoch // stepsize)
+    else:
+        lr = base_lr * gamma ** sum(epoch >= milestone for milestone in stepsize)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+def set_bn_to_eval(m: nn.Module) -> None:
+    """Put a batch norm layer into evaluation mode; for `model.apply`."""
+    if "BatchNorm" in type(m).__name__:
+        m.eval()
+
+
+def open_all_layers(model: nn.Module) -> None:
+    """Train mode and gradients for everything."""
+    model.train()
+    model.requires_grad_(True)
+
+
+def open_specified_layers(model: nn.Module, open_layers: str | list[str]) -> None:
+    """Train mode and gradients for the named children, evaluation mode and none for the others.
+
+    Raises:
+        ValueError: a name is no attribute of the model.
+    """
+    model = model.module if isinstance(model, nn.DataParallel) else model
+    names = [open_layers] if isinstance(open_layers, str) else open_layers
+    for name in names:
+        if not hasattr(model, name):
+            raise ValueError(f"{name!r} is not an attribute of {type(model).__name__}")
+    for name, module in model.named_children():
+        module.train(name in names)
+        module.requires_grad_(name in names)
+
+
+def count_num_param(model: nn.Module | None = None, params: Iterable | None = None) -> int:
+    """The number of elements of all parameters, frozen ones too.
+
+    Raises:
+        ValueError: neither `model` nor `params` is given.
+    """
+    if model is not None:
+        return sum(p.numel() for p in model.parameters())
+    if params is None:
+        raise ValueError("Give a model or an iterable of parameters")
+    return sum((p["params"] if isinstance(p, dict) else p).numel() for p in params)
+
+
+def load_pretrained_weights(model: nn.Module, weight_path: str) -> None:
+    """Load the entries of a checkpoint whose name and size fit `model`; says what was dropped."""
+    checkpoint = load_checkpoint(weight_path)
+    weights = checkpoint.get("state_dict", checkpoint)
+    current = model.state_dict()
+    matched, discarded = OrderedDict(), []
+    for key, value in weights.items():
+        key = re.sub(r"^module\.", "", key)
+        if key in current and current[key].size() == value.size():
+            matched[key] = value
+        else:
+            discarded.append(key)
+    current.update(matched)
+    model.load_state_dict(current)
+    if not matched:
+        warnings.warn(
+            f"No entry of {weight_path!r} fits the model: nothing was loaded", stacklevel=2
+        )
+        return
+    print(f"Successfully loaded pretrained weights from {weight_path}")
+    if discarded:
+        print(f"Layers discarded due to unmatched keys or size: {discarded}")
+
+
+def init_network_weights(model: nn.Module, init_type: str = "normal", gain: float = 0.02) -> None:
+    """Initialise convolutions and linear layers by `init_type`, norms by 1 and 0.
+
+    Raises:
+        ValueError: `init_type` is not normal, xavier, kaiming or orthogonal.
+    """
+    inits = {
+        "normal": lambda w: nn.init.normal_(w, 0.0, gain),
+        "xavier": lambda w: nn.init.xavier_normal_(w, gain=gain),
+        "kaiming": lambda w: nn.init.kaiming_normal_(w, a=0, mode="fan_in"),
+        "orthogonal": lambda w: nn.init.orthogonal_(w, gain=gain),
+    }
+    if init_type not in inits:
+        raise ValueError(f"init_type must be one of {sorted(inits)}, got {init_type!r}")
+
+    def init(module: nn.Module) -> None:
+        name = type(module).__name__
+        if getattr(module, "weight", None) is not None:
+            if "Conv" in name or "Linear" in name:
+                inits[init_type](module.weight)
+            elif "BatchNorm" in name or "InstanceNorm" in name:
+                nn.init.constant_(module.weight, 1.0)
+        if getattr(module, "bias", None) is not None:
+            nn.init.constant_(module.bias, 0.0)
+
+    model.apply(init)

@@ -1,0 +1,162 @@
+"""Train and evaluate MMRL, MMRL++ or zero-shot CLIP on one data set.
+
+    python train.py --root DATA --seed 1 --trainer MMRL \\
+        --dataset-config-file configs/datasets/eurosat.yaml \\
+        --config-file configs/trainers/MMRL/vit_b16.yaml --output-dir output/eurosat/seed1 \\
+        DATASET.NUM_SHOTS 16 DATASET.SUBSAMPLE_CLASSES base TASK B2N
+
+    python train.py ... --eval-only --model-dir output/eurosat/seed1 \\
+        --output-dir output/eurosat/new/seed1 DATASET.SUBSAMPLE_CLASSES new TASK B2N
+
+The same command again goes on where the last one stopped. A folder that holds results.json is a
+finished run.
+"""
+
+import argparse
+import sys
+import time
+from typing import Any
+
+# Options that set a config key, beside those that only steer this program.
+_KEY_OF_FLAG = {
+    "root": "DATASET.ROOT",
+    "output_dir": "OUTPUT_DIR",
+    "resume": "RESUME",
+    "seed": "SEED",
+    "source_domains": "DATASET.SOURCE_DOMAINS",
+    "target_domains": "DATASET.TARGET_DOMAINS",
+    "transforms": "INPUT.TRANSFORMS",
+    "backbone": "MODEL.BACKBONE.NAME",
+    "head": "MODEL.HEAD.NAME",
+    "train_epoch": "OPTIM.MAX_EPOCH",
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All options; one that was not given is None."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    what = parser.add_argument_group("what to run")
+    what.add_argument("--trainer", metavar="NAME", help="MMRL, MMRLpp or ZeroshotCLIP")
+    what.add_argument("--dataset-config-file", metavar="YAML", help="configs/datasets/*.yaml")
+    what.add_argument("--config-file", metavar="YAML", help="configs/trainers/*/*.yaml")
+    what.add_argument(
+        "--backbone",
+        metavar="NAME|FILE",
+        help="CLIP by name (ViT-B/16) or a weights file (default: the config file's)",
+    )
+    what.add_argument("--head", metavar="NAME", help="head of Dassl's own networks; CLIP has none")
+    where = parser.add_argument_group("where")
+    where.add_argument("--root", metavar="DIR", help="folder that holds the data sets' folders")
+    where.add_argument("--output-dir", metavar="DIR", help="folder of the run (default: ./output)")
+    where.add_argument("--resume", metavar="DIR", help="folder to go on from (default: output dir)")
+    how = parser.add_argument_group("how")
+    how.add_argument("--seed", type=int, metavar="N", help="0 or more (default: unseeded)")
+    how.add_argument(
+        "--train-epoch", type=int, metavar="N", help="epochs to train, OPTIM.MAX_EPOCH"
+    )
+    how.add_argument("--transforms", nargs="+", metavar="NAME", help="INPUT.TRANSFORMS")
+    how.add_argument("--source-domains", nargs="+", metavar="NAME", help="DATASET.SOURCE_DOMAINS")
+    how.add_argument("--target-domains", nargs="+", metavar="NAME", help="DATASET.TARGET_DOMAINS")
+    how.add_argument("--no-train", action="store_true", help="build everything, train nothing")
+    evaluate = parser.add_argument_group("evaluation of a trained run")
+    evaluate.add_argument("--eval-only", action="store_true", help="evaluate, do not train")
+    evaluate.add_argument(
+        "--model-dir", metavar="DIR", help="run folder or checkpoint file to evaluate", default=""
+    )
+    evaluate.add_argument(
+        "--load-epoch", type=int, metavar="N", help="epoch to load (default: best, else last)"
+    )
+    parser.add_argument(
+        "opts",
+        nargs=argparse.REMAINDER,
+        metavar="KEY VALUE",
+        help="config keys, e.g. OPTIM.LR 0.002",
+    )
+    return parser
+
+
+def resolve(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
+    """(config, origin of every value that is no default) of the options."""
+    from trainer.config import build_config
+
+    flags = {key: getattr(args, flag) for flag, key in _KEY_OF_FLAG.items()}
+    return build_config(
+        trainer=args.trainer or "",
+        dataset_config_file=args.dataset_config_file or "",
+        config_file=args.config_file or "",
+        flags={key: value for key, value in flags.items() if value is not None},
+        opts=args.opts,
+    )
+
+
+def describe(args: argparse.Namespace, cfg: Any, origins: dict[str, str]) -> None:
+    """Print arguments, config, what the papers' values replaced, and the environment."""
+    from dassl.utils import collect_env_info
+    from trainer.config import flatten
+
+    print("***************\n** Arguments **\n***************")
+    for key in sorted(vars(args)):
+        print(f"{key}: {getattr(args, key)}")
+    print("************\n** Config **\n************")
+    print(cfg)
+    values = flatten(cfg)
+    for key, origin in origins.items():
+        if origin.startswith("the paper"):
+            print(f"{key} is {values[key]}: {origin}")
+    print("Collecting env info ...")
+    print(f"** System info **\n{collect_env_info()}\n")
+
+
+def prepare(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
+    """Config and origins, and a trainer built from them.
+
+    Raises:
+        ValueError, FileNotFoundError: one sentence that says what is wrong and what to do.
+    """
+    cfg, origins = resolve(args)
+    import datasets  # noqa: F401  registers the readers
+    import trainer  # noqa: F401  registers the trainers
+    from dassl.engine import build_trainer
+    from dassl.utils import set_random_seed, setup_logger
+    from trainer.results import write_resolved_config
+
+    if cfg.SEED >= 0:
+        print(f"Setting fixed seed: {cfg.SEED}")
+        set_random_seed(cfg.SEED)
+    setup_logger(cfg.OUTPUT_DIR)
+    describe(args, cfg, origins)
+    built = build_trainer(cfg)
+    write_resolved_config(cfg)
+    if args.eval_only:
+        built.load_model(args.model_dir, epoch=args.load_epoch)
+    return built, origins
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run; 0 if all went well, 2 if the request was wrong, 1 if training failed."""
+    started = time.time()
+    args = build_parser().parse_args(argv)
+    try:
+        trainer, origins = prepare(args)
+        if args.eval_only:
+            trainer.test()
+        elif not args.no_train:
+            trainer.train()
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except FloatingPointError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if hasattr(trainer, "results"):
+        from trainer.results import collect_results, write_results
+
+        results = collect_results(trainer, origins, started)
+        print(f"Results are in {write_results(results, trainer.cfg.OUTPUT_DIR)}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

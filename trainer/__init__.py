@@ -1,0 +1,6 @@
+"""MMRL and MMRL++. Importing the package registers the trainers MMRL, MMRLpp and ZeroshotCLIP."""
+
+from trainer.mmrl import MMRL, MMRLpp
+from trainer.zero_shot import ZeroshotCLIP
+
+__all__ = ["MMRL", "MMRLpp", "ZeroshotCLIP"]

@@ -1,0 +1,186 @@
+"""From option values to one resolved config, with the origin of every value that is no default.
+
+Order, later wins: defaults, data set yaml, trainer yaml, the papers' value for the data set,
+command line. The papers' values come after the yaml files because the published program has them
+there; what the command line says is what the user wants.
+"""
+
+import ast
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from yacs.config import CfgNode
+
+from dassl.config import get_cfg_default
+from dassl.utils.tools import get_most_similar_str_to_a_from_b
+
+__all__ = ["PRECISIONS", "TASKS", "build_config", "extend_cfg", "flatten", "paper_values"]
+
+TASKS = ("B2N", "FS", "CD")
+PRECISIONS = ("fp16", "fp32", "amp", "bf16")
+
+
+def extend_cfg(cfg: CfgNode) -> None:
+    """Add this project's keys to Dassl's defaults, in place."""
+    cfg.TASK = "B2N"  # base to novel; FS: few-shot; CD: cross-dataset
+    cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # or base, new
+
+    common = CfgNode()
+    common.PREC = "fp16"  # fp16, fp32, amp, bf16
+    common.ALPHA = 0.7  # weight of the class feature
+    common.REG_WEIGHT = 1.0  # lambda
+    common.N_REP_TOKENS = 5  # K
+    common.REP_DIM = 512  # d_r
+    common.REP_LAYERS = []  # J .. L, counted from 1
+    cfg.TRAINER.MMRL = common.clone()
+    cfg.TRAINER.MMRLpp = common.clone()
+    cfg.TRAINER.MMRLpp.BETA = 0.9  # PRC: weight of the new tokens
+    cfg.TRAINER.MMRLpp.PROJ_LORA_DIM = 64  # rank of proj_rep's residual
+    cfg.TRAINER.MMRLpp.RES_LORA_DIM = 4  # rank of SRRA's residuals
+
+
+# data set: (MMRL REG_WEIGHT, MMRL++ REG_WEIGHT, MMRL++ BETA, MMRL++ BETA across data sets)
+_PAPER = {
+    "ImageNet": (0.5, 0.2, 0.9, 0.9),
+    "Caltech101": (0.5, 3.0, 0.6, 0.6),
+    "OxfordPets": (0.2, 0.01, 0.7, 0.6),
+    "StanfordCars": (7.0, 6.0, 0.7, 0.3),
+    "OxfordFlowers": (4.0, 7.0, 0.4, 0.4),
+    "Food101": (5.0, 1.0, 0.1, 0.3),
+    "FGVCAircraft": (6.0, 2.0, 0.9, 0.9),
+    "SUN397": (6.0, 3.0, 0.5, 0.7),
+    "DescribableTextures": (6.0, 7.0, 0.9, 0.5),
+    "EuroSAT": (0.01, 0.01, 0.2, 0.3),
+    "UCF101": (3.0, 3.0, 0.9, 0.9),
+    "ImageNetV2": (None, None, None, 0.9),
+    "ImageNetSketch": (None, None, None, 0.7),
+    "ImageNetA": (None, None, None, 0.8),
+    "ImageNetR": (None, None, None, 0.9),
+}
+_CROSS_REG_WEIGHT = 0.2
+_CROSS_REG_WEIGHT_SOURCE = 0.1  # MMRL++ on ImageNet itself
+
+
+def paper_values(trainer: str, dataset: str, task: str) -> dict[str, Any]:
+    """The papers' hyper-parameters for one run, by full key; empty where they give none."""
+    if dataset not in _PAPER or trainer not in ("MMRL", "MMRLpp"):
+        return {}
+    mmrl_reg, mmrlpp_reg, beta, cross_beta = _PAPER[dataset]
+    if task == "CD":
+        mmrl_reg = mmrlpp_reg = _CROSS_REG_WEIGHT
+        mmrlpp_reg = _CROSS_REG_WEIGHT_SOURCE if dataset == "ImageNet" else mmrlpp_reg
+        beta = cross_beta
+    if trainer == "MMRLpp":
+        values = {"REG_WEIGHT": mmrlpp_reg, "BETA": beta}
+    else:
+        is_wide = dataset == "EuroSAT" and task != "CD"
+        values = {"REG_WEIGHT": mmrl_reg} | ({"REP_DIM": 2048} if is_wide else {})
+    return {f"TRAINER.{trainer}.{k}": v for k, v in values.items() if v is not None}
+
+
+def build_config(
+    trainer: str = "",
+    dataset_config_file: str = "",
+    config_file: str = "",
+    flags: Mapping[str, Any] | None = None,
+    opts: Sequence[str] = (),
+) -> tuple[CfgNode, dict[str, str]]:
+    """(frozen config, origin of every value that is no default).
+
+    `flags` are full keys with values that command-line options gave; `opts` is the trailing list
+    KEY VALUE KEY VALUE ... of the command line.
+
+    Raises:
+        ValueError: an unknown key (the nearest is named) or a value of the wrong type.
+        FileNotFoundError: a yaml file is not there.
+    """
+    cfg = get_cfg_default()
+    extend_cfg(cfg)
+    origins: dict[str, str] = {}
+    for path in (dataset_config_file, config_file):
+        if path:
+            _apply(cfg, origins, _read_yaml(path), path)
+    command_line = dict(flags or {}) | _pairs(opts)
+    command_line |= {"TRAINER.NAME": trainer} if trainer else {}
+    named = flatten(cfg) | command_line
+    paper = paper_values(named["TRAINER.NAME"], named["DATASET.NAME"], named["TASK"])
+    _apply(cfg, origins, paper, f"the paper's value for {named['DATASET.NAME']}")
+    _apply(cfg, origins, command_line, "the command line")
+    _check_choices(cfg)
+    cfg.freeze()
+    return cfg, origins
+
+
+def flatten(cfg: CfgNode, prefix: str = "") -> dict[str, Any]:
+    """Every leaf under its full key, such as `OPTIM.LR`."""
+    leaves = {}
+    for key, value in cfg.items():
+        is_node = isinstance(value, CfgNode)
+        leaves |= flatten(value, f"{prefix}{key}.") if is_node else {prefix + key: value}
+    return leaves
+
+
+def _read_yaml(path: str) -> dict[str, Any]:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"No config file at {path!r}")
+    with open(path, encoding="utf-8") as file:
+        return flatten(CfgNode.load_cfg(file))
+
+
+def _pairs(opts: Sequence[str]) -> dict[str, Any]:
+    if len(opts) % 2:
+        raise ValueError(f"Options come as KEY VALUE pairs; {opts[-1]!r} has no value")
+    return dict(zip(opts[::2], opts[1::2], strict=True))
+
+
+def _apply(cfg: CfgNode, origins: dict[str, str], values: Mapping[str, Any], origin: str) -> None:
+    known = flatten(cfg)
+    for key, value in values.items():
+        if key not in known:
+            nearest = get_most_similar_str_to_a_from_b(key, known)
+            raise ValueError(f"Unknown config key {key!r} ({origin}). Did you mean {nearest!r}?")
+        value = _typed(key, value, known[key])
+        node, leaf = _parent(cfg, key)
+        if value != known[key] or key in origins:
+            origins[key] = origin
+        node[leaf] = value
+
+
+def _parent(cfg: CfgNode, key: str) -> tuple[CfgNode, str]:
+    *path, leaf = key.split(".")
+    for name in path:
+        cfg = cfg[name]
+    return cfg, leaf
+
+
+def _typed(key: str, value: Any, default: Any) -> Any:
+    if isinstance(value, str) and not isinstance(default, str):
+        try:
+            value = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            pass  # the type check below names the key
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if isinstance(value, (list, tuple)) and isinstance(default, (list, tuple)):
+        value = type(default)(value)
+    if type(value) is not type(default):
+        raise ValueError(
+            f"{key} takes a {type(default).__name__} such as {default!r}, "
+            f"got the {type(value).__name__} {value!r}"
+        )
+    return value
+
+
+def _check_choices(cfg: CfgNode) -> None:
+    choices = {
+        "TASK": (cfg.TASK, TASKS),
+        "DATASET.SUBSAMPLE_CLASSES": (cfg.DATASET.SUBSAMPLE_CLASSES, ("all", "base", "new")),
+        "TRAINER.MMRL.PREC": (cfg.TRAINER.MMRL.PREC, PRECISIONS),
+        "TRAINER.MMRLpp.PREC": (cfg.TRAINER.MMRLpp.PREC, PRECISIONS),
+        "TEST.FINAL_MODEL": (cfg.TEST.FINAL_MODEL, ("last_step", "best_val")),
+        "TEST.SPLIT": (cfg.TEST.SPLIT, ("test", "val")),
+    }
+    for key, (value, known) in choices.items():
+        if value not in known:
+            raise ValueError(f"{key} must be one of {', '.join(known)}; got {value!r}")

@@ -1,0 +1,234 @@
+"""What the registered trainers share: building, one step, evaluation, and stopping safely."""
+
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+import clip
+from clip.model import CLIP
+from dassl.engine import TrainerX
+from dassl.metrics import compute_accuracy
+from dassl.optim import build_lr_scheduler, build_optimizer
+from dassl.utils.torchtools import random_states, restore_random_states
+from trainer.checkpoint import MODEL_NAME, find_checkpoint, read_checkpoint
+from trainer.config import flatten
+from trainer.loss import mmrl_loss
+from trainer.model import MMRLModel
+from trainer.precision import autocast, encoder_dtype, make_scaler
+from trainer.published_keys import to_published
+from trainer.resume import ResumeFile
+from trainer.templates import prompts
+
+__all__ = ["EvaluatingTrainer", "RepresentationTrainer", "load_frozen_clip"]
+
+
+def load_frozen_clip(cfg: Any, device: torch.device, dtype: torch.dtype) -> CLIP:
+    """The backbone of a config on its device, matrices rounded as OpenAI's archives store them.
+
+    Raises:
+        ValueError: INPUT.SIZE is not the backbone's resolution.
+    """
+    name = cfg.MODEL.BACKBONE.NAME
+    print(f"Loading CLIP (backbone: {name})")
+    model = clip.load(name).round_to_half()
+    side = model.visual.resolution
+    if tuple(cfg.INPUT.SIZE) != (side, side):
+        raise ValueError(
+            f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but CLIP {name} takes ({side}, {side}); "
+            f'set INPUT.SIZE "({side},{side})"'
+        )
+    return model.to(device, dtype)
+
+
+class EvaluatingTrainer(TrainerX):
+    """Evaluation with its counts and its time kept in `self.results`."""
+
+    results: dict[str, Any]
+
+    @torch.no_grad()
+    def test(self, split: str | None = None) -> float:
+        """Accuracy in percent on `split` (default TEST.SPLIT); `self.results` has the rest."""
+        self.set_model_mode("eval")
+        self.evaluator.reset()
+        split = split or self.cfg.TEST.SPLIT
+        split = "val" if split == "val" and self.val_loader is not None else "test"
+        print(f"Evaluate on the *{split}* set")
+        start, total, correct = time.perf_counter(), 0, 0
+        for batch in tqdm(self.val_loader if split == "val" else self.test_loader):
+            image, label = self.parse_batch_test(batch)
+            scores = self.model_inference(image)
+            self.evaluator.process(scores, label)
+            total += len(label)
+            correct = correct + (scores.argmax(1) == label).sum()
+        figures = self.evaluator.evaluate()
+        seconds = time.perf_counter() - start
+        self.results = {
+            "split": split,
+            **{name: float(value) for name, value in figures.items()},
+            "total": total,
+            "correct": int(correct),
+            "seconds": seconds,
+            "images_per_second": total / seconds,
+        }
+        for name, value in figures.items():
+            self.write_scalar(f"{split}/{name}", value, self.epoch)
+        return self.results["accuracy"]
+
+    def prompts(self) -> Tensor:
+        """Tokens (C, 77) of the class names in the data set's template, on the device."""
+        texts = prompts(self.dm.dataset.classnames, self.cfg.DATASET.NAME)
+        return clip.tokenize(texts).to(self.device)
+
+
+class RepresentationTrainer(EvaluatingTrainer):
+    """Trains a `MMRLModel`; the methods differ in `assemble` alone."""
+
+    def settings(self) -> Any:
+        """This method's node of the config."""
+        raise NotImplementedError
+
+    def assemble(self, frozen: CLIP, prompts: Tensor) -> MMRLModel:
+        """The method's model around a frozen CLIP."""
+        raise NotImplementedError
+
+    def build_model(self) -> None:
+        """Load CLIP, put the method around it, make optimizer, schedule and loss scaler."""
+        prec = self.settings().PREC
+        frozen = load_frozen_clip(self.cfg, self.device, encoder_dtype(prec))
+        print("Building custom CLIP")
+        self.model = self.assemble(frozen, self.prompts()).to(self.device)
+        print("Turning off gradients in both the image and the text encoder")
+        learned = self.model.learned()
+        print(f"Parameters to be updated: {[to_published(name) for name in learned]}")
+        if prec == "amp" and self.device.type == "cpu":
+            print("PREC amp on a CPU trains in bfloat16 autocast; fp32 is exact")
+        self.optim = build_optimizer(list(learned.values()), self.cfg.OPTIM)
+        self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
+        self.scaler = make_scaler(prec, self.device)
+        self.register_model(MODEL_NAME, self.model, self.optim, self.sched)
+        self._unchecked: list[tuple[int, Tensor]] = []
+
+    def parse_batch_train(self, batch: dict) -> tuple[Tensor, Tensor]:
+        """Images (B, 3, R, R) and labels (B,) on the device."""
+        return self.parse_batch_test(batch)
+
+    def forward_backward(self, batch: dict) -> dict[str, Any]:
+        """One step; reports the loss in nats and the accuracy of the fused logits in percent."""
+        image, label = self.parse_batch_train(batch)
+        s = self.settings()
+        with autocast(s.PREC, self.device):
+            out, frozen = self.model(image), self.model.frozen_features(image)
+            loss = mmrl_loss(out, frozen, label, alpha=s.ALPHA, reg_weight=s.REG_WEIGHT)
+        self._check(loss.detach())
+        self._step(loss)
+        is_last = self.batch_idx + 1 == self.num_batches
+        if is_last:
+            self.update_lr()
+        return {"loss": loss.detach(), "acc": compute_accuracy(out.fusion.detach(), label)[0]}
+
+    def _step(self, loss: Tensor) -> None:
+        self.optim.zero_grad()
+        if self.scaler is None:
+            loss.backward()
+            self.optim.step()
+        else:
+            self.scaler.scale(loss).backward()
+            self.scaler.step(self.optim)
+            self.scaler.update()
+
+    def _check(self, loss: Tensor) -> None:
+        """Stop at a loss that is not finite; on a GPU look only now and then, not every step.
+
+        Raises:
+            FloatingPointError: with step, data set and learning rate.
+        """
+        self._unchecked.append((self.batch_idx, loss))
+        is_due = self.batch_idx + 1 == self.num_batches or len(self._unchecked) >= 20
+        if self.device.type == "cuda" and not is_due:
+            return
+        values = torch.stack([loss for _, loss in self._unchecked]).tolist()
+        steps = [step for step, _ in self._unchecked]
+        self._unchecked = []
+        for step, value in zip(steps, values, strict=True):
+            if value - value != 0:  # infinite or undefined
+                raise FloatingPointError(
+                    f"The loss is {value} at epoch {self.epoch + 1}, step {step + 1} of "
+                    f"{self.num_batches} on {self.cfg.DATASET.NAME}, lr {self.get_current_lr():.4e}."
+                    " Lower OPTIM.LR, or use PREC fp32 or amp. The last good checkpoint is kept."
+                )
+
+    def reads_fusion(self) -> bool:
+        """Whether predictions come from the fused logits, or from the class feature alone.
+
+        B2N: fused on base classes, class feature on new ones. FS: fused. CD: fused on ImageNet,
+        where it was trained, class feature elsewhere.
+        """
+        if self.cfg.TASK == "B2N":
+            return self.cfg.DATASET.SUBSAMPLE_CLASSES != "new"
+        return self.cfg.TASK == "FS" or self.cfg.DATASET.NAME == "ImageNet"
+
+    def model_inference(self, input: Tensor) -> Tensor:
+        """The logits (B, C) that the task reads."""
+        out = self.model(input)
+        return out.fusion if self.reads_fusion() else out.logits
+
+    def load_model(self, directory: str, epoch: int | None = None) -> None:
+        """Load what was learned from a run folder or file; `epoch` picks one, else best, else last.
+
+        Raises:
+            FileNotFoundError: there is no checkpoint, or none of that epoch.
+            ValueError: it does not fit the model, or is not safe to read.
+        """
+        if not directory:
+            print("Note that load_model() is skipped as no pretrained model is given")
+            return
+        path = find_checkpoint(directory, epoch)
+        checkpoint = read_checkpoint(path)
+        print(f'Loading weights to {MODEL_NAME} from "{path}" (epoch = {checkpoint.get("epoch")})')
+        try:
+            self.model.load_state_dict(checkpoint["state_dict"])
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    def resume_model_if_exist(self, directory: str) -> int:
+        """Go on from the rolling resume file, else from the newest checkpoint; epochs done."""
+        file = ResumeFile(directory)
+        if not file.exists():
+            return super().resume_model_if_exist(directory)
+        print(f"Found checkpoint at {directory} (will resume training)")
+        print(f'Loading checkpoint from "{file.path}"')
+        state = file.load(flatten(self.cfg))
+        self.model.load_state_dict(state["state_dict"])
+        self.optim.load_state_dict(state["optimizer"])
+        self.sched.load_state_dict(state["scheduler"])
+        if self.scaler is not None and state["scaler"] is not None:
+            self.scaler.load_state_dict(state["scaler"])
+        self.best_result = state["best_result"]
+        restore_random_states(state["random_states"])
+        print(f"Previous epoch: {state['epoch']}")
+        return state["epoch"]
+
+    def after_epoch(self) -> None:
+        """Save as configured, then the rolling resume file."""
+        super().after_epoch()
+        if self.epoch + 1 < self.max_epoch:
+            ResumeFile(self.output_dir).save(self._run_state(), flatten(self.cfg))
+
+    def _run_state(self) -> dict[str, Any]:
+        return {
+            "state_dict": self.model.state_dict(),
+            "optimizer": self.optim.state_dict(),
+            "scheduler": self.sched.state_dict(),
+            "scaler": None if self.scaler is None else self.scaler.state_dict(),
+            "random_states": random_states(),
+            "epoch": self.epoch + 1,
+            "best_result": self.best_result,
+        }
+
+    def after_train(self) -> None:
+        """Evaluate; the run no longer needs its resume file."""
+        super().after_train()
+        ResumeFile(self.output_dir).remove()

@@ -1,0 +1,123 @@
+"""The adapted CLIP: images (N, 3, R, R) -> `Output` (logits of both features, their fusion)."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clip.model import CLIP
+from trainer.encoders import EntryRule, ImageEncoder, TextEncoder
+from trainer.published_keys import learned_from_published, to_published
+from trainer.representation import RepresentationLearner
+
+__all__ = ["Features", "MMRLModel", "Output"]
+
+LOGIT_SCALE = 100.0  # CLIP's trained exp(logit_scale), which both papers write as a constant
+
+
+class Features(NamedTuple):
+    """Features of frozen CLIP."""
+
+    image: Tensor  # (N, E) f0, L2-normalised
+    text: Tensor  # (C, E) w0, L2-normalised
+
+
+class Output(NamedTuple):
+    """What a batch gives."""
+
+    logits: Tensor  # (N, C) 100 f_c w'
+    logits_rep: Tensor  # (N, C) 100 f_r w'
+    fusion: Tensor  # (N, C) alpha logits + (1 - alpha) logits_rep
+    image: Tensor  # (N, E) f_c, L2-normalised
+    text: Tensor  # (C, E) w, L2-normalised
+
+
+class MMRLModel(nn.Module):
+    """A frozen CLIP, a representation learner, and the prompts of one class list.
+
+    The two methods differ in `learner`, `projection` (of the representation feature) and `entry`
+    (how tokens enter each listed layer). What trains is `learner` and `projection`, nothing else.
+    """
+
+    def __init__(
+        self,
+        clip: CLIP,
+        learner: RepresentationLearner,
+        projection: nn.Module,
+        entry: dict[int, EntryRule],
+        prompts: Tensor,
+        alpha: float,
+    ) -> None:
+        super().__init__()
+        self.learner = learner
+        self.image_encoder = ImageEncoder(clip.visual, entry, projection)
+        self.text_encoder = TextEncoder(clip.text, entry, prompts)
+        self.alpha = alpha
+        self._evaluation_text: Tensor | None = None
+        self.register_buffer("frozen_text", self._encode_frozen_text(), persistent=False)
+
+    def forward(self, images: Tensor) -> Output:
+        """Logits and features of a batch; in evaluation the text features are computed once."""
+        tokens = self.learner()
+        image, rep = self.image_encoder(images, tokens.image)  # (N, E), (N, E)
+        text = self._text_features(tokens.text)  # (C, E)
+        return self._fuse(normalise(image), normalise(rep), text)
+
+    def frozen_features(self, images: Tensor) -> Features:
+        """What CLIP itself makes of the images, and of the prompts."""
+        with torch.no_grad():
+            image = normalise(self.image_encoder.frozen_features(images))
+        return Features(image, self.frozen_text)
+
+    def train(self, mode: bool = True) -> "MMRLModel":
+        """Switch the mode; whatever was computed for an evaluation is dropped."""
+        self._evaluation_text = None
+        return super().train(mode)
+
+    def learned(self) -> dict[str, nn.Parameter]:
+        """The trained parameters by name."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> "OrderedDict[str, Tensor]":
+        """What was learned, and nothing else, under the published keys."""
+        return OrderedDict((to_published(k), p.detach()) for k, p in self.learned().items())
+
+    def load_state_dict(self, state: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> None:
+        """Take over the learned tensors of this, or of a published, checkpoint.
+
+        Raises:
+            ValueError: a key is missing, surplus or misshapen, or the CLIP is another one.
+        """
+        learned = self.learned()
+        frozen = {k: p for k, p in self.named_parameters() if k not in learned}
+        values = learned_from_published(state, learned, frozen)
+        with torch.no_grad():
+            for name, parameter in learned.items():
+                parameter.copy_(values[name])
+        self._evaluation_text = None
+
+    def _fuse(self, image: Tensor, rep: Tensor, text: Tensor) -> Output:
+        with torch.autocast(image.device.type, enabled=False):
+            logits = LOGIT_SCALE * image @ text.t()
+            logits_rep = LOGIT_SCALE * rep @ text.t()
+        fusion = self.alpha * logits + (1 - self.alpha) * logits_rep
+        return Output(logits, logits_rep, fusion, image, text)
+
+    def _text_features(self, tokens: list[Tensor]) -> Tensor:
+        if self.training or torch.is_grad_enabled():
+            return normalise(self.text_encoder(tokens))
+        if self._evaluation_text is None:
+            self._evaluation_text = normalise(self.text_encoder(tokens))
+        return self._evaluation_text
+
+    @torch.no_grad()
+    def _encode_frozen_text(self) -> Tensor:
+        return normalise(self.text_encoder.frozen_features())
+
+
+def normalise(x: Tensor) -> Tensor:
+    """To unit length in float32, whatever precision the towers compute in."""
+    return F.normalize(x.float(), dim=-1)

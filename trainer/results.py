@@ -1,0 +1,88 @@
+"""results.json: everything needed to compare and repeat a run, written last and whole."""
+
+import json
+import os
+import platform
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from yacs.config import CfgNode
+
+from trainer.config import flatten
+
+__all__ = [
+    "RESULTS_FILE",
+    "collect_results",
+    "write_atomically",
+    "write_resolved_config",
+    "write_results",
+]
+
+RESULTS_FILE = "results.json"
+
+
+def write_atomically(text: str, path: Path) -> None:
+    """Write under another name, put it on the disk, rename: whole or not there at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with open(partial, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def write_resolved_config(cfg: CfgNode) -> None:
+    """The config as it came out of all sources, as `OUTPUT_DIR/config.yaml`."""
+    write_atomically(cfg.dump(), Path(cfg.OUTPUT_DIR, "config.yaml"))
+
+
+def collect_results(trainer: Any, origins: dict[str, str], started: float) -> dict[str, Any]:
+    """What results.json holds; `started` is `time.time()` at the start of the program.
+
+    Accuracy, error and macro F1 are in percent, not rounded; memory is in MiB.
+    """
+    cfg = trainer.cfg
+    node = cfg.TRAINER.get(cfg.TRAINER.NAME, {})
+    values = flatten(cfg)
+    return {
+        "trainer": cfg.TRAINER.NAME,
+        "dataset": cfg.DATASET.NAME,
+        "subsample_classes": cfg.DATASET.SUBSAMPLE_CLASSES,
+        "num_shots": cfg.DATASET.NUM_SHOTS,
+        "task": cfg.TASK,
+        "seed": cfg.SEED,
+        **trainer.results,
+        "run_seconds": time.time() - started,
+        "peak_memory_mib": _peak_memory(trainer.device),
+        "device": _device_name(trainer.device),
+        "precision": node.get("PREC", "fp32"),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "draw_sha256": getattr(trainer.dm.dataset, "draw_hash", None),
+        "classnames": trainer.dm.dataset.classnames,
+        "config": {key: values[key] for key in sorted(values)},
+        "origins": {key: origins[key] for key in sorted(origins)},
+    }
+
+
+def write_results(results: dict[str, Any], directory: str) -> Path:
+    """Write results.json; a folder that has it is a finished run."""
+    path = Path(directory or ".", RESULTS_FILE)
+    write_atomically(json.dumps(results, indent=2, ensure_ascii=False) + "\n", path)
+    return path
+
+
+def _peak_memory(device: torch.device) -> dict[str, float]:
+    peak = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    if device.type == "cuda":
+        peak["gpu"] = torch.cuda.max_memory_allocated(device) / 2**20
+    return peak
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return platform.processor() or platform.machine()

@@ -1,0 +1,59 @@
+"""The rolling resume file: all of a run's state after its newest epoch, in OUTPUT_DIR/resume.pt.
+
+Written whole under another name, then renamed; removed when the run is finished. A run that was
+killed and is started again goes on from it and ends with the same parameters.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from dassl.utils import load_checkpoint
+from dassl.utils.torchtools import atomic_save
+
+__all__ = ["ResumeFile"]
+
+# Where results go and how fast they come may change between two starts; nothing else may.
+_FREE_KEYS = {"OUTPUT_DIR", "RESUME", "DATASET.ROOT", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ"}
+
+
+class ResumeFile:
+    """`resume.pt` in a run's folder."""
+
+    def __init__(self, directory: str) -> None:
+        self.path = os.path.join(directory or ".", "resume.pt")
+
+    def exists(self) -> bool:
+        """Whether a run was stopped here."""
+        return os.path.isfile(self.path)
+
+    def save(self, state: dict[str, Any], settings: dict[str, Any]) -> None:
+        """Replace the file by `state`; `settings` are the run's config values by full key."""
+        Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+        atomic_save(state | {"settings": _plain(settings)}, self.path)
+
+    def load(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """What was saved.
+
+        Raises:
+            ValueError: the run that was stopped had other settings; the message names one.
+        """
+        state = load_checkpoint(self.path)
+        before, now = state["settings"], _plain(settings)
+        changed = sorted(k for k in before | now if before.get(k) != now.get(k))
+        if changed:
+            key = changed[0]
+            raise ValueError(
+                f"{self.path} is of a run with {key} {before.get(key)}, this one has "
+                f"{now.get(key)} ({len(changed)} settings differ). Remove it to start afresh, or use another "
+                "--output-dir."
+            )
+        return state
+
+    def remove(self) -> None:
+        """The run is finished."""
+        Path(self.path).unlink(missing_ok=True)
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, str]:
+    return {key: str(value) for key, value in settings.items() if key not in _FREE_KEYS}

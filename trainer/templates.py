@@ -1,0 +1,28 @@
+"""The prompt template of each data set: class name -> prompt."""
+
+__all__ = ["prompts"]
+
+_DEFAULT = "a photo of a {}."
+_TEMPLATES = {
+    "OxfordPets": "a photo of a {}, a type of pet.",
+    "OxfordFlowers": "a photo of a {}, a type of flower.",
+    "FGVCAircraft": "a photo of a {}, a type of aircraft.",
+    "DescribableTextures": "{} texture.",
+    "EuroSAT": "a centered satellite photo of {}.",
+    "Food101": "a photo of {}, a type of food.",
+    "UCF101": "a photo of a person doing {}.",
+}
+
+
+def prompts(classnames: list[str], dataset: str, template: str = "") -> list[str]:
+    """One prompt a class; underscores become spaces.
+
+    `template` is used where it is given, else that of the registered data set name `dataset`.
+
+    Raises:
+        ValueError: `template` has no `{}` for the class name.
+    """
+    template = template or _TEMPLATES.get(dataset, _DEFAULT)
+    if "{}" not in template:
+        raise ValueError(f"The template {template!r} has no {{}} where the class name goes")
+    return [template.format(name.replace("_", " ")) for name in classnames]

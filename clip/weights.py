@@ -90,11 +90,9 @@ def _locate(name_or_path: str) -> str:
         raise ValueError(
             f"{name_or_path} is a ResNet; MMRL needs a vision transformer: {available_models()}"
         )
-    if path.suffix or (
-        os.sep in name_or_path and name_or_path.split("/")[0] not in ("ViT-B", "ViT-L")
-    ):
+    if path.suffix:
         raise FileNotFoundError(
-            f"No CLIP weights at {name_or_path!r}. Give an existing file or one of {available_models()}"
+            f"No CLIP weights at {name_or_path!r}. Give a file or one of {available_models()}"
         )
     raise ValueError(
         f"Unknown CLIP {name_or_path!r}; known are {available_models()}, or give a file"

@@ -1,0 +1,1 @@
+"""The embedded default: a tiny CLIP, a generated world, and what shows both."""

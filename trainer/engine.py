@@ -156,8 +156,9 @@ class RepresentationTrainer(EvaluatingTrainer):
             if value - value != 0:  # infinite or undefined
                 raise FloatingPointError(
                     f"The loss is {value} at epoch {self.epoch + 1}, step {step + 1} of "
-                    f"{self.num_batches} on {self.cfg.DATASET.NAME}, lr {self.get_current_lr():.4e}."
-                    " Lower OPTIM.LR, or use PREC fp32 or amp. The last good checkpoint is kept."
+                    f"{self.num_batches} on {self.cfg.DATASET.NAME}, lr "
+                    f"{self.get_current_lr():.4e}. Lower OPTIM.LR, or use PREC fp32 or amp. "
+                    "The last good checkpoint is kept."
                 )
 
     def reads_fusion(self) -> bool:

@@ -45,8 +45,8 @@ class ResumeFile:
             key = changed[0]
             raise ValueError(
                 f"{self.path} is of a run with {key} {before.get(key)}, this one has "
-                f"{now.get(key)} ({len(changed)} settings differ). Remove it to start afresh, or use another "
-                "--output-dir."
+                f"{now.get(key)} ({len(changed)} settings differ). Remove it to start afresh, or "
+                "use another --output-dir."
             )
         return state
 

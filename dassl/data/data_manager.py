@@ -1,4 +1,4 @@
-"""Data set + transforms -> loaders of batches (dicts with `img` (B, 3, H, W), `label` (B,), ...)."""
+"""Data set + transforms -> loaders of batches: dicts with `img` (B, 3, H, W), `label` (B,), ..."""
 
 import os
 from collections.abc import Callable

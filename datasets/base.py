@@ -64,6 +64,7 @@ def draw_shots(items: list[Datum], num_shots: int, rng: random.Random) -> list[D
     A class of exactly that many is permuted by the same call; one of fewer gives all it has, in
     order, without a call.
     """
+    print(f"Creating a {num_shots}-shot dataset")
     groups: dict[int, list[Datum]] = {}
     for item in items:
         groups.setdefault(item.label, []).append(item)
@@ -145,7 +146,6 @@ class SplitFileDataset(DatasetBase):
         split = read_split(folder / self.split_file, image_dir)
         num_shots = cfg.DATASET.NUM_SHOTS
         if num_shots >= 1:
-            print(f"Creating a {num_shots}-shot dataset")
             rng = random.Random(cfg.SEED if cfg.SEED >= 0 else None)
             train = draw_shots(split.train, num_shots, rng)
             split = Split(

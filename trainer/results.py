@@ -85,4 +85,10 @@ def _peak_memory(device: torch.device) -> dict[str, float]:
 def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return platform.processor() or platform.machine()
+    models = [line for line in _cpu_lines() if line.startswith("model name")]
+    return models[0].split(":", 1)[1].strip() if models else platform.machine()
+
+
+def _cpu_lines() -> list[str]:
+    info = Path("/proc/cpuinfo")
+    return info.read_text().splitlines() if info.is_file() else []

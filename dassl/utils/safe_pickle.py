@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["InertObject", "UnsafeFileError", "load_file"]
+__all__ = ["InertObject", "RestrictedUnpickler", "UnsafeFileError", "load_file"]
 
 
 class UnsafeFileError(pickle.UnpicklingError, ValueError):
@@ -67,7 +67,9 @@ def _find_global(module: str, name: str) -> Any:
     raise UnsafeFileError(f"the file asks for {module}.{name}, which is not data")
 
 
-class _Unpickler(pickle.Unpickler):
+class RestrictedUnpickler(pickle.Unpickler):
+    """Rebuilds data; everything else in a pickle is inert or refused."""
+
     def find_class(self, module: str, name: str) -> Any:
         return _find_global(module, name)
 
@@ -75,12 +77,12 @@ class _Unpickler(pickle.Unpickler):
 class _RestrictedPickle:
     """What `torch.load` wants of a `pickle_module`."""
 
-    Unpickler = _Unpickler
+    Unpickler = RestrictedUnpickler
     UnpicklingError = pickle.UnpicklingError
 
     @staticmethod
     def load(file: Any, **kwargs: Any) -> Any:
-        return _Unpickler(file, **kwargs).load()
+        return RestrictedUnpickler(file, **kwargs).load()
 
 
 def load_file(path: str) -> Any:

@@ -4,7 +4,6 @@ import os
 import random
 import re
 import shutil
-import tempfile
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -37,9 +36,10 @@ __all__ = [
 
 def atomic_save(obj: Any, fpath: str) -> None:
     """`torch.save` under a temporary name, on the disk, then renamed: whole or not there at all."""
-    handle, partial = tempfile.mkstemp(prefix=".partial-", dir=os.path.dirname(fpath) or ".")
+    folder, name = os.path.split(fpath)
+    partial = os.path.join(folder, f".partial-{os.getpid()}-{name.split('.')[0]}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(partial, "wb") as file:
             torch.save(obj, file)
             file.flush()
             os.fsync(file.fileno())

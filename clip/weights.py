@@ -54,8 +54,9 @@ def load_state_dict(path: str) -> dict[str, Tensor]:
     try:
         state = _read(path)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
-            f"Cannot read CLIP weights from {path!r}: {error}. Nothing was executed. Expected "
+            f"Cannot read CLIP weights from {path!r}: {reason}. Nothing was executed. Expected "
             "OpenAI's archive, a state dict written by torch.save, or a .safetensors file."
         ) from error
     if any(key.startswith("visual.layer") for key in state):

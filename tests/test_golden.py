@@ -114,9 +114,7 @@ def test_published_checkpoint_gives_its_logits(half):
     names = EUROSAT_CLASSES[:5] if half == "base" else EUROSAT_CLASSES[5:]
     frozen = CLIP.from_state_dict(tensors(recipe.clip_state_dict(PUBLISHED_SPEC))).round_to_half()
     tokens = tokenize(prompts(names, "EuroSAT"))
-    model = build_mmrl(
-        frozen, tokens, num_tokens=5, rep_dim=64, rep_layers=[2, 3, 4], alpha=0.7
-    )
+    model = build_mmrl(frozen, tokens, num_tokens=5, rep_dim=64, rep_layers=[2, 3, 4], alpha=0.7)
     folder = GOLDEN / "published_checkpoint"
     model.load_state_dict(read_checkpoint(find_checkpoint(str(folder)))["state_dict"])
     noise = np.random.RandomState(99).standard_normal((6, 3, 32, 32)).astype("float32")

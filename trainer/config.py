@@ -101,8 +101,8 @@ def build_config(
     for path in (dataset_config_file, config_file):
         if path:
             _apply(cfg, origins, _read_yaml(path), path)
-    command_line = dict(flags or {}) | _pairs(opts)
-    command_line |= {"TRAINER.NAME": trainer} if trainer else {}
+    named_trainer = {"TRAINER.NAME": trainer} if trainer else {}
+    command_line = named_trainer | dict(flags or {}) | _pairs(opts)
     named = flatten(cfg) | command_line
     paper = paper_values(named["TRAINER.NAME"], named["DATASET.NAME"], named["TASK"])
     _apply(cfg, origins, paper, f"the paper's value for {named['DATASET.NAME']}")

@@ -94,7 +94,7 @@ def load_file(path: str) -> Any:
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError):
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError):
         pass  # the second reader either succeeds or knows the reason
     try:
         return torch.load(
@@ -103,6 +103,7 @@ def load_file(path: str) -> Any:
     except UnsafeFileError as error:
         raise UnsafeFileError(f"Refused to load {path!r}: {error}. Nothing was executed.") from None
     except Exception as error:  # a torn file can fail anywhere in torch's reader
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
-            f"Cannot read {path!r}: {error}. The file is torn or of another kind."
+            f"Cannot read {path!r}: {reason}. The file is torn or of another kind."
         ) from error

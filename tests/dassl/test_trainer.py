@@ -54,10 +54,21 @@ class Recording(CoOpStyle):
 
         return hook
 
-    for _name in (
-        "before_train before_epoch run_epoch after_epoch after_train forward_backward test "
-        "save_model load_model resume_model_if_exist init_writer close_writer update_lr"
-    ).split():
+    for _name in [
+        "before_train",
+        "before_epoch",
+        "run_epoch",
+        "after_epoch",
+        "after_train",
+        "forward_backward",
+        "test",
+        "save_model",
+        "load_model",
+        "resume_model_if_exist",
+        "init_writer",
+        "close_writer",
+        "update_lr",
+    ]:
         locals()[_name] = note(_name)
 
 

@@ -83,6 +83,16 @@ def planted(tmp_path, change):
     return build_cfg(tmp_path, -1, "all")
 
 
+def with_files(tmp_path, change):
+    cfg = planted(tmp_path, change)
+    for rows in FEWSHOT["split"].values():
+        for name, _, _ in rows:
+            path = tmp_path / "eurosat" / "2750" / name
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+    return cfg
+
+
 def rename_label(split):
     split["train"][0][2] = "another name"
 
@@ -109,6 +119,11 @@ FAULTS = [
 def test_faults_are_named(tmp_path, change, error, message):
     with pytest.raises(error, match=message):
         build_dataset(planted(tmp_path, change))
+
+
+def test_two_names_for_one_label_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"Label \d is named both 'another name' and"):
+        build_dataset(with_files(tmp_path, rename_label))
 
 
 def test_a_wrong_root_is_answered_with_the_folder_that_is_missing(tmp_path):

@@ -82,7 +82,10 @@ def test_command_line_wins_over_the_papers_values_and_origins_say_so():
         (["OPTIM.LRR", "1"], r"'OPTIM\.LRR'.*Did you mean 'OPTIM\.LR'"),
         (["TRAINER.MMRL.REG_WEIGTH", "1"], r"Did you mean 'TRAINER\.MMRL\.REG_WEIGHT'"),
         (["OPTIM.LR"], r"OPTIM\.LR' has no value"),
-        (["OPTIM.MAX_EPOCH", "many"], r"OPTIM\.MAX_EPOCH takes a int such as 10, got the str 'many'"),
+        (
+            ["OPTIM.MAX_EPOCH", "many"],
+            r"OPTIM\.MAX_EPOCH takes a int such as 10, got the str 'many'",
+        ),
         (["USE_CUDA", "0"], r"USE_CUDA takes a bool"),
         (["TASK", "B2B"], r"TASK must be one of B2N, FS, CD; got 'B2B'"),
         (["TRAINER.MMRL.PREC", "fp64"], r"PREC must be one of .*'fp64'"),

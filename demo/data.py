@@ -1,4 +1,4 @@
-"""Draw the demo's data set: a seed -> `shapes/images/<class>/*.png` and `shapes/split_shapes.json`."""
+"""Draw the demo's data set: a seed -> `shapes/images/<class>/*.png` and a split file."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from demo.world import FIELD, render
-from trainer.results import write_atomically
+from trainer.files import write_atomically
 
 __all__ = ["CLASSES", "write_data"]
 

@@ -28,7 +28,7 @@ METHODS = ("ZeroshotCLIP", "MMRL", "MMRLpp")
 HALVES = ("base", "new")
 OPTIONS = [
     *("INPUT.SIZE", "(48,48)", "DATALOADER.NUM_WORKERS", "0", "TASK", "B2N"),
-    *("DATASET.NUM_SHOTS", "16"),
+    *("DATASET.NUM_SHOTS", "16", "TEST.PREDICTIONS", "True"),
 ]
 METHOD_OPTIONS = {"PREC": "fp32", "REP_DIM": "64", "REG_WEIGHT": "0.5"}
 
@@ -134,7 +134,10 @@ def main(argv: list[str] | None = None) -> int:
     print_table(table)
     from demo.picture import draw
 
-    print(f"Picture: {draw(output, table, seeds[0])}")
+    shown = {
+        half: run_folder(output, "MMRL", half, seeds[0]) / "predictions.csv" for half in HALVES
+    }
+    print(f"Picture: {draw(output, table, shown)}")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -214,9 +215,29 @@ def test_a_missing_model_dir_is_answered(eurosat_root, clip_file, tmp_path, caps
     assert "'/nowhere'" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(
+needs_published = pytest.mark.skipif(
     not (GOLDEN / "published_checkpoint").is_dir(), reason="this golden folder has no checkpoint"
 )
+
+
+@needs_published
+def test_a_published_run_is_trained_on(eurosat_root, clip_file, tmp_path, capsys):
+    shutil.copytree(GOLDEN / "published_checkpoint", tmp_path, dirs_exist_ok=True)
+    arguments = train_arguments(eurosat_root, tmp_path, clip_file)
+    options = ["TRAINER.MMRL.REP_DIM", "64", "DATASET.SUBSAMPLE_CLASSES", "base"]
+    assert train.main([*arguments, *options, "OPTIM.MAX_EPOCH", "3"]) == 0
+    text = capsys.readouterr().out
+    assert "Previous epoch: 2" in text
+    # constant warm-up 1, then cosine over what was MAX_EPOCH 2: epoch 2 was left at 0.0005
+    assert "epoch [3/3] batch [1/5]" in text
+    assert "lr 5.0000e-04" in text
+    assert not torch.equal(
+        learned(tmp_path, 3)["image_encoder.proj_rep"],
+        learned(tmp_path, 2)["image_encoder.proj_rep"],
+    )
+
+
+@needs_published
 @pytest.mark.parametrize("half", ["base", "new"])
 def test_a_published_run_folder_evaluates(half, eurosat_root, clip_file, tmp_path):
     model = ["--eval-only", "--model-dir", str(GOLDEN / "published_checkpoint")]

@@ -25,6 +25,7 @@ def extend_cfg(cfg: CfgNode) -> None:
     """Add this project's keys to Dassl's defaults, in place."""
     cfg.TASK = "B2N"  # base to novel; FS: few-shot; CD: cross-dataset
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # or base, new
+    cfg.TEST.PREDICTIONS = False  # write predictions.csv, a row per image
 
     common = CfgNode()
     common.PREC = "fp16"  # fp16, fp32, amp, bf16

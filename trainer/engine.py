@@ -18,6 +18,7 @@ from trainer.config import flatten
 from trainer.loss import mmrl_loss
 from trainer.model import MMRLModel
 from trainer.precision import autocast, encoder_dtype, make_scaler
+from trainer.predictions import Predictions
 from trainer.published_keys import to_published
 from trainer.resume import ResumeFile
 from trainer.templates import prompts
@@ -56,6 +57,9 @@ class EvaluatingTrainer(TrainerX):
         split = split or self.cfg.TEST.SPLIT
         split = "val" if split == "val" and self.val_loader is not None else "test"
         print(f"Evaluate on the *{split}* set")
+        predictions = None
+        if self.cfg.TEST.PREDICTIONS and split == "test":
+            predictions = Predictions(self.dm.dataset.classnames)
         start, total, correct = time.perf_counter(), 0, 0
         for batch in tqdm(self.val_loader if split == "val" else self.test_loader):
             image, label = self.parse_batch_test(batch)
@@ -63,6 +67,8 @@ class EvaluatingTrainer(TrainerX):
             self.evaluator.process(scores, label)
             total += len(label)
             correct = correct + (scores.argmax(1) == label).sum()
+            if predictions is not None:
+                predictions.add(batch["impath"], label, scores)
         figures = self.evaluator.evaluate()
         seconds = time.perf_counter() - start
         self.results = {
@@ -73,6 +79,8 @@ class EvaluatingTrainer(TrainerX):
             "seconds": seconds,
             "images_per_second": total / seconds,
         }
+        if predictions is not None:
+            print(f"Predictions are in {predictions.write(self.output_dir)}")
         for name, value in figures.items():
             self.write_scalar(f"{split}/{name}", value, self.epoch)
         return self.results["accuracy"]
@@ -106,6 +114,7 @@ class RepresentationTrainer(EvaluatingTrainer):
         if prec == "amp" and self.device.type == "cpu":
             print("PREC amp on a CPU trains in bfloat16 autocast; fp32 is exact")
         self.optim = build_optimizer(list(learned.values()), self.cfg.OPTIM)
+        self.optim.register_load_state_dict_pre_hook(_leave_out_frozen)
         self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
         self.scaler = make_scaler(prec, self.device)
         self.register_model(MODEL_NAME, self.model, self.optim, self.sched)
@@ -233,3 +242,12 @@ class RepresentationTrainer(EvaluatingTrainer):
         """Evaluate; the run no longer needs its resume file."""
         super().after_train()
         ResumeFile(self.output_dir).remove()
+
+
+def _leave_out_frozen(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict | None:
+    """Published optimizers list frozen parameters too; those with state are ours, in our order."""
+    group, trained = state["param_groups"][0], sorted(state["state"])
+    if len(group["params"]) == len(optimizer.param_groups[0]["params"]):
+        return None
+    renumbered = {number: state["state"][index] for number, index in enumerate(trained)}
+    return {"state": renumbered, "param_groups": [group | {"params": list(renumbered)}]}

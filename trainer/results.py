@@ -1,7 +1,6 @@
 """results.json: everything needed to compare and repeat a run, written last and whole."""
 
 import json
-import os
 import platform
 import resource
 import time
@@ -12,27 +11,16 @@ import torch
 from yacs.config import CfgNode
 
 from trainer.config import flatten
+from trainer.files import write_atomically
 
 __all__ = [
     "RESULTS_FILE",
     "collect_results",
-    "write_atomically",
     "write_resolved_config",
     "write_results",
 ]
 
 RESULTS_FILE = "results.json"
-
-
-def write_atomically(text: str, path: Path) -> None:
-    """Write under another name, put it on the disk, rename: whole or not there at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with open(partial, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def write_resolved_config(cfg: CfgNode) -> None:

@@ -1,5 +1,6 @@
 """`cfg.TRAINER.NAME` -> a trainer."""
 
+import warnings
 from typing import Any
 
 from dassl.utils import Registry, check_availability
@@ -14,6 +15,8 @@ def build_trainer(cfg: Any) -> Any:
         ValueError: the name is not registered.
     """
     check_availability(cfg.TRAINER.NAME, TRAINER_REGISTRY.registered_names())
+    # Trainers of this family use torch.cuda.amp, which still works and says that it will not.
+    warnings.filterwarnings("ignore", r"`torch\.cuda\.amp\.", FutureWarning)
     if cfg.VERBOSE:
         print(f"Loading trainer: {cfg.TRAINER.NAME}")
     return TRAINER_REGISTRY.get(cfg.TRAINER.NAME)(cfg)

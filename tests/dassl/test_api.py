@@ -35,8 +35,8 @@ NAMES = {
     "dassl.optim.optimizer": "AVAI_OPTIMS",
     "dassl.optim.lr_scheduler": "AVAI_SCHEDS ConstantWarmupScheduler LinearWarmupScheduler",
     "dassl.optim.radam": "RAdam",
-    "dassl.utils": "mkdir_if_missing check_isfile read_json write_json set_random_seed download_url "
-    "read_image collect_env_info listdir_nohidden get_most_similar_str_to_a_from_b "
+    "dassl.utils": "mkdir_if_missing check_isfile read_json write_json set_random_seed "
+    "download_url read_image collect_env_info listdir_nohidden get_most_similar_str_to_a_from_b "
     "check_availability tolist_if_not Logger setup_logger AverageMeter MetricMeter Registry "
     "save_checkpoint load_checkpoint resume_from_checkpoint open_all_layers "
     "open_specified_layers count_num_param load_pretrained_weights init_network_weights",

@@ -91,7 +91,7 @@ def test_image_order_follows_two_draws_an_epoch(cfg, items, workers):
 def test_datum_is_read_only_and_checks_its_file(items):
     with pytest.raises(AttributeError):
         items[0].label = 3
-    with pytest.raises(FileNotFoundError, match="nowhere.png"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.png"):
         Datum("nowhere.png")
     with pytest.raises(ValueError, match="string"):
         Datum(3)

@@ -1,0 +1,73 @@
+"""The demo's picture: bars per method, and test images with their prediction and truth."""
+
+import csv
+from pathlib import Path
+from statistics import mean, pstdev
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+from PIL import Image
+
+__all__ = ["draw"]
+
+COLOURS = {"ZeroshotCLIP": "#8d99ae", "MMRL": "#2a6f97", "MMRLpp": "#e07a5f"}
+LABELS = {"ZeroshotCLIP": "zero-shot CLIP", "MMRL": "MMRL", "MMRLpp": "MMRL++"}
+
+
+def draw(output: Path, table: dict[str, dict[str, list[float]]], sheet: dict[str, Path]) -> Path:
+    """Write `output`/demo.png from a method's figures per seed, and per half a predictions.csv."""
+    figure = plt.figure(figsize=(12, 9), layout="constrained")
+    bars, images = figure.subfigures(2, 1, height_ratios=(2, 3))
+    _draw_bars(bars.subplots(), table)
+    _draw_sheet(images, sheet)
+    path = output / "demo.png"
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path
+
+
+def _draw_bars(axes, table: dict[str, dict[str, list[float]]]) -> None:
+    width = 0.8 / len(table)
+    for position, (method, row) in enumerate(table.items()):
+        places = [i + (position - (len(table) - 1) / 2) * width for i in range(len(row))]
+        heights = [mean(values) for values in row.values()]
+        spreads = [pstdev(values) for values in row.values()]
+        style = {"color": COLOURS[method], "label": LABELS[method], "capsize": 3}
+        axes.bar(places, heights, width, yerr=spreads, **style)
+        for place, height, spread in zip(places, heights, spreads, strict=True):
+            axes.annotate(
+                f"{height:.1f}", (place, height + spread), (0, 2), textcoords="offset points",
+                ha="center", fontsize=9,
+            )  # fmt: skip
+    axes.set_xticks(range(3), ["base classes", "new classes", "harmonic mean H"])
+    axes.set_ylim(0, 112)
+    axes.set_ylabel("accuracy, %")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, ncols=3, loc="upper right")
+    seeds = len(next(iter(table.values()))["base"])
+    axes.set_title(f"The demo's world, 16 pictures per class, mean and spread of {seeds} seeds")
+
+
+def _draw_sheet(figure, sheet: dict[str, Path], columns: int = 9) -> None:
+    grid = figure.subplots(2 * len(sheet), columns)
+    for number, (half, path) in enumerate(sheet.items()):
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file))
+        chosen = rows[:: max(1, len(rows) // (2 * columns))][: 2 * columns]
+        cells = grid[2 * number : 2 * number + 2].ravel()
+        for cell, row in zip(cells, chosen, strict=True):
+            _draw_cell(cell, row)
+        cells[0].set_ylabel(half)
+    figure.suptitle("MMRL on test images: prediction, and the truth below it where it differs")
+
+
+def _draw_cell(cell, row: dict[str, str]) -> None:
+    is_right = row["label"] == row["predicted"]
+    cell.imshow(Image.open(row["path"]))
+    cell.set_xticks([])
+    cell.set_yticks([])
+    text = row["predicted"] if is_right else f"{row['predicted']}\n({row['label']})"
+    cell.set_title(text, fontsize=6.5, color="#2d6a4f" if is_right else "#c1121f")

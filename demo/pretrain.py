@@ -149,7 +149,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=3000, help="training steps (default: 3000)")
+    parser.add_argument("--steps", type=int, default=3600, help="training steps (default: 3600)")
     parser.add_argument(
         "--batch-size", type=int, default=192, help="pictures a step (default: 192)"
     )

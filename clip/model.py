@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clip.ops import frozen_linear, frozen_mlp
+
 __all__ = ["CLIP", "Block", "Sizes", "TextTower", "VisionTower"]
 
 _HEAD_WIDTH = 64  # of every published CLIP; head counts are in no tensor's shape
@@ -51,8 +53,15 @@ def _count_layers(state: Mapping[str, Tensor], prefix: str) -> int:
     return len({key[len(prefix) :].split(".")[0] for key in state if key.startswith(prefix)})
 
 
+def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x W' + b in the weight's type; a frozen weight costs no memory in training."""
+    if weight.requires_grad:  # CLIP itself is being trained
+        return F.linear(x.to(weight.dtype), weight, bias)
+    return frozen_linear(x, weight, bias)
+
+
 class Attention(nn.Module):
-    """Multi-head self-attention: (N, L, D) -> (N, L, D)."""
+    """Multi-head self-attention: (..., L, D) -> (..., L, D), in the type of its matrices."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -63,20 +72,27 @@ class Attention(nn.Module):
         self.in_proj_bias = nn.Parameter(torch.empty(3 * width))
         self.out_proj = nn.Linear(width, width)
 
-    def split_heads(self, x: Tensor) -> Tensor:
-        """(N, L, D) -> (N, H, L, D / H)."""
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of every position, (..., D) each."""
+        return linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
 
-    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
-        """Attend within each of the N sequences; `causal`: to no later position."""
-        q, k, v = F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
+    def split_heads(self, x: Tensor) -> Tensor:
+        """(..., L, D) -> (..., H, L, D / H)."""
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(-3, -2)
+
+    def combine(self, q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Tensor:
+        """Attend: queries (N, Lq, D), keys and values (N, Lk, D) -> (N, Lq, D)."""
         q, k, v = self.split_heads(q), self.split_heads(k), self.split_heads(v)
-        x = F.scaled_dot_product_attention(q, k, v, is_causal=causal)  # (N, H, L, D / H)
-        return self.out_proj(x.transpose(1, 2).flatten(2))
+        x = F.scaled_dot_product_attention(q, k, v, is_causal=causal)  # (N, H, Lq, D / H)
+        return self.merge(x.transpose(-3, -2).flatten(-2))
+
+    def merge(self, x: Tensor) -> Tensor:
+        """Mix what the heads found: (..., D) -> (..., D)."""
+        return linear(x, self.out_proj.weight, self.out_proj.bias)
 
 
 class MLP(nn.Module):
-    """(…, D) -> (…, D) through 4 D hidden units with QuickGELU, x sigmoid(1.702 x)."""
+    """(..., D) -> (..., D) through 4 D hidden units with QuickGELU, in its matrices' type."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -85,8 +101,10 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to every position."""
-        x = self.c_fc(x)
-        return self.c_proj(x * torch.sigmoid(1.702 * x))
+        if self.c_fc.weight.requires_grad:  # CLIP itself is being trained
+            return self.c_proj(F.silu(1.702 * self.c_fc(x)) / 1.702)
+        first, second = self.c_fc, self.c_proj
+        return frozen_mlp(x, first.weight, first.bias, second.weight, second.bias)
 
 
 class Block(nn.Module):
@@ -99,10 +117,22 @@ class Block(nn.Module):
         self.mlp = MLP(width)
         self.ln_2 = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
-        """Attention, then the MLP, each added to its input."""
-        x = x + self.attn(self.ln_1(x), causal)
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of every position, (..., D) each."""
+        return self.attn.project(self.ln_1(x))
+
+    def add_mlp(self, x: Tensor) -> Tensor:
+        """The second half of the layer, position by position."""
         return x + self.mlp(self.ln_2(x))
+
+    def forward(self, x: Tensor, causal: bool = False, read: int | None = None) -> Tensor:
+        """Attention, then the MLP, each added to its input; `read`: for the first positions only.
+
+        (N, L, D) -> (N, L, D), or (N, read, D).
+        """
+        q, k, v = self.project(x)
+        x = x[:, :read] + self.attn.combine(q[:, :read], k, v, causal)
+        return self.add_mlp(x)
 
 
 class Transformer(nn.Module):

@@ -1,17 +1,42 @@
-"""CLIP's two towers with representation tokens: images (N, 3, R, R), prompts (C, T) -> features.
+"""CLIP's two towers with representation tokens: images (N, 3, R, R), prompts -> features (., E).
 
-In the first listed layer K tokens are inserted behind the first position (CLS, BOS); in every
+In the first listed layer, J, K tokens are inserted behind the first position (CLS, BOS); in every
 later listed layer they replace what stands there (MMRL) or are blended with it (PRC, MMRL++).
-This is the plain form: one loop over the layers, every position of every prompt.
+
+    images -- 1 .. J-1 --+-- J .. L, frozen ------------------> f0
+                         +-- J .. L, tokens entering ---------> f_c, f_r
+    prompts, common prefix -- 1 .. J-1 (kept) -- J .. L, tokens entering --> keys, values
+    prompts, own tokens ----- 1 .. J-1 (kept) -- J .. L, attending to them -> w
+
+What the published program computes twice, or for nobody, is computed once, or not at all; no result
+changes beyond rounding:
+
+1. Nothing trainable acts below layer J: both image paths share layers 1 .. J-1, and the prompts'
+   states there are constants of the class list.
+2. Text attention is causal: whatever all prompts begin with, the tokens included, is the same for
+   every class and runs once; the classes' own tokens attend to its keys and values. They are packed
+   behind each other, shortest class first, so that nothing is padded.
+3. In layer L only what is read is computed: CLS and the K tokens, or EOT.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from clip.model import TextTower, VisionTower
+from clip.model import Block, TextTower, VisionTower
+from trainer.packing import (
+    Chunk,
+    Group,
+    PackedPrompts,
+    attend_to_prefix,
+    cut_groups,
+    last_rows,
+    pack_prompts,
+)
 
 __all__ = [
     "ImageEncoder",
@@ -69,8 +94,17 @@ def check_layers(rep_layers: Sequence[int], num_layers: int) -> None:
         )
 
 
+class Projected(NamedTuple):
+    """What layer J reads of the image positions, the same for both paths."""
+
+    x: Tensor  # (N, L, D) the residual stream
+    q: Tensor  # (N, L, D)
+    k: Tensor  # (N, L, D)
+    v: Tensor  # (N, L, D)
+
+
 class ImageEncoder(nn.Module):
-    """Images -> (class feature, representation feature), (N, E) each, not normalised."""
+    """Images -> class feature f_c, representation feature f_r, and CLIP's own f0; (N, E) each."""
 
     def __init__(
         self, tower: VisionTower, entry: dict[int, EntryRule], projection: nn.Module
@@ -79,54 +113,160 @@ class ImageEncoder(nn.Module):
         self.tower = tower
         self.entry = entry
         self.projection = projection
+        self.first = min(entry)  # J
+        self.last = len(tower.transformer.resblocks)  # L
 
     def forward(self, images: Tensor, tokens: list[Tensor]) -> tuple[Tensor, Tensor]:
         """f_c from CLS by CLIP's projection, f_r from the mean over K tokens by the learned one."""
+        return self._adapted(self._up_to_first(images), tokens)
+
+    def with_frozen(self, images: Tensor, tokens: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """(f_c, f_r, f0); both paths share what lies below layer J, and its projections in it."""
+        shared = self._up_to_first(images)
+        return *self._adapted(shared, tokens), self._frozen(shared)
+
+    def frozen_features(self, images: Tensor) -> Tensor:
+        """f0, CLIP's own features."""
+        return self._frozen(self._up_to_first(images))
+
+    @torch.no_grad()
+    def _up_to_first(self, images: Tensor) -> Projected:
         x = self.tower.embed(images)
-        x = run_layers(self.tower.transformer.resblocks, x, self.entry, tokens, causal=False)
-        num_tokens = len(tokens[0])
-        x = self.tower.ln_post(x[:, : 1 + num_tokens])  # CLS and the K tokens
+        for block in self._blocks(1, self.first - 1):
+            x = block(x)
+        return Projected(x, *self._block(self.first).project(x))
+
+    @torch.no_grad()
+    def _frozen(self, shared: Projected) -> Tensor:
+        x = self._finish_first(shared, read=1)
+        for layer in range(self.first + 1, self.last + 1):
+            x = self._block(layer)(x, read=self._read(layer, 1))
+        return self.tower.ln_post(x[:, 0]).to(self.tower.proj.dtype) @ self.tower.proj
+
+    def _adapted(self, shared: Projected, tokens: list[Tensor]) -> tuple[Tensor, Tensor]:
+        num_read = 1 + len(tokens[0])
+        inserted = (tokens[0].to(shared.x.dtype), *self._block(self.first).project(tokens[0]))
+        x = self._finish_first(Projected(*map(insert_tokens, shared, inserted)), num_read)
+        tokens_of = dict(zip(sorted(self.entry), tokens, strict=True))
+        for layer in range(self.first + 1, self.last + 1):
+            if layer in self.entry:
+                x = self.entry[layer](x, tokens_of[layer])
+            x = self._block(layer)(x, read=self._read(layer, num_read))
+        x = self.tower.ln_post(x[:, :num_read]).to(self.tower.proj.dtype)  # CLS and the K tokens
         rep_proj = self.projection(self.tower.proj).to(x.dtype)
         return x[:, 0] @ self.tower.proj, x[:, 1:].mean(dim=1) @ rep_proj
 
-    def frozen_features(self, images: Tensor) -> Tensor:
-        """f0, CLIP's own features (N, E), not normalised."""
-        return self.tower(images)
+    def _finish_first(self, p: Projected, read: int) -> Tensor:
+        block, read = self._block(self.first), self._read(self.first, read)
+        return block.add_mlp(p.x[:, :read] + block.attn.combine(p.q[:, :read], p.k, p.v))
+
+    def _read(self, layer: int, count: int) -> int | None:
+        """How many positions of a layer's output are read by anyone; None: all."""
+        return count if layer == self.last else None
+
+    def _block(self, layer: int) -> Block:
+        return self.tower.transformer.resblocks[layer - 1]
+
+    def _blocks(self, first: int, last: int) -> nn.ModuleList:
+        return self.tower.transformer.resblocks[first - 1 : last]
 
 
 class TextEncoder(nn.Module):
-    """The prompts of a class list -> features (C, E), not normalised."""
+    """The prompts (C, T) of a class list -> text features w (C, E), not normalised.
 
-    def __init__(self, tower: TextTower, entry: dict[int, EntryRule], prompts: Tensor) -> None:
+    `class_chunk`: in training, run that many classes at a time and compute them again in the
+    backward pass, for long class lists on small cards; 0: all at once.
+    """
+
+    def __init__(
+        self,
+        tower: TextTower,
+        entry: dict[int, EntryRule],
+        prompts: Tensor,
+        class_chunk: int = 0,
+    ) -> None:
         super().__init__()
         self.tower = tower
         self.entry = entry
-        self.register_buffer("prompts", prompts, persistent=False)  # (C, T)
+        self.first = min(entry)  # J
+        self.last = len(tower.transformer.resblocks)  # L
+        packed = pack_prompts(prompts)
+        self.groups = packed.groups
+        self.chunks = list(cut_groups(packed.groups, class_chunk)) if class_chunk else []
+        later = torch.ones(prompts.shape[1], prompts.shape[1], dtype=torch.bool).triu(1)
+        self._keep("later", later.to(prompts.device))
+        self._keep("place", packed.place)
+        self._keep_constants(packed)
 
     def forward(self, tokens: list[Tensor]) -> Tensor:
-        """w, read K positions behind each prompt's EOT."""
-        x = self.tower.embed(self.prompts)  # (C, T, D)
-        x = run_layers(self.tower.transformer.resblocks, x, self.entry, tokens, causal=True)
-        eot = self.prompts.argmax(-1) + len(tokens[0])
-        x = x[torch.arange(len(x), device=x.device), eot]  # (C, D)
-        return self.tower.ln_final(x) @ self.tower.text_projection
+        """w, with each class's feature read at its EOT."""
+        tokens_of = dict(zip(sorted(self.entry), tokens, strict=True))
+        layers = range(self.first, self.last + 1)
+        _, kept = self._run_prefix(self.prefix, layers, tokens_of)
+        if self.chunks and torch.is_grad_enabled():
+            own = torch.cat([self._run_chunk(chunk, layers, kept) for chunk in self.chunks])
+        else:
+            own = self._run_own(self.own, self.groups, layers, kept)
+        return self._project(own)
 
     def frozen_features(self) -> Tensor:
-        """w0, CLIP's own features (C, E), not normalised."""
-        return self.tower(self.prompts)
+        """w0, CLIP's own features (C, E): a constant of the class list."""
+        return self.frozen
 
+    @torch.no_grad()
+    def _keep_constants(self, packed: PackedPrompts) -> None:
+        """The states at layer J, and w0: what no training step changes."""
+        embed, place = self.tower.token_embedding, self.tower.positional_embedding
+        prefix = embed(packed.prefix)[None] + place[: len(packed.prefix)]  # (1, P, D)
+        own = embed(packed.own) + place[packed.positions]  # (M, D)
+        below = range(1, self.first)
+        prefix, kept = self._run_prefix(prefix, below, {})
+        own = self._run_own(own, self.groups, below, kept)
+        self._keep("prefix", prefix)
+        self._keep("own", own)
+        above = range(self.first, self.last + 1)
+        _, kept = self._run_prefix(prefix, above, {})
+        self._keep("frozen", self._project(self._run_own(own, self.groups, above, kept)))
 
-def run_layers(
-    blocks: nn.ModuleList,
-    x: Tensor,
-    entry: dict[int, EntryRule],
-    tokens: list[Tensor],
-    causal: bool,
-) -> Tensor:
-    """All layers, tokens entering where listed: (N, L, D) -> (N, L + K, D)."""
-    tokens_of = dict(zip(sorted(entry), tokens, strict=True))
-    for layer, block in enumerate(blocks, start=1):
-        if layer in entry:
-            x = entry[layer](x, tokens_of[layer])
-        x = block(x, causal)
-    return x
+    def _run_prefix(
+        self, x: Tensor, layers: range, tokens_of: dict[int, Tensor]
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """What all prompts begin with, once: (1, P, D) -> itself; keys, values (S, D) a layer."""
+        kept = []
+        for layer in layers:
+            block = self._block(layer)
+            if layer in tokens_of:
+                x = self.entry[layer](x, tokens_of[layer])
+            q, k, v = block.project(x)
+            kept.append((k[0], v[0]))
+            if layer < self.last:
+                x = block.add_mlp(x + block.attn.combine(q, k, v, causal=True))
+        return x, kept
+
+    def _run_own(
+        self, x: Tensor, groups: list[Group], layers: range, kept: list[tuple[Tensor, Tensor]]
+    ) -> Tensor:
+        """The classes' own tokens: (M, D) -> (M, D), or (C, D) at EOT behind layer L."""
+        for layer, (prefix_k, prefix_v) in zip(layers, kept, strict=True):
+            block = self._block(layer)
+            q, k, v = block.project(x)
+            if layer == self.last:
+                x, q = last_rows(x, groups), last_rows(q, groups)
+            heads = map(block.attn.split_heads, (prefix_k, prefix_v))
+            attended = attend_to_prefix(q, k, v, *heads, groups, self.later)
+            x = block.add_mlp(x + block.attn.merge(attended))
+        return x
+
+    def _run_chunk(self, chunk: Chunk, layers: range, kept: list[tuple[Tensor, Tensor]]) -> Tensor:
+        own = self.own[chunk.rows]
+        return checkpoint(self._run_own, own, chunk.groups, layers, kept, use_reentrant=False)
+
+    def _project(self, x: Tensor) -> Tensor:
+        x = self.tower.ln_final(x).to(self.tower.text_projection.dtype)
+        return (x @ self.tower.text_projection)[self.place]
+
+    def _keep(self, name: str, constant: Tensor) -> None:
+        self.register_buffer(name, constant, persistent=False)
+
+    def _block(self, layer: int) -> Block:
+        return self.tower.transformer.resblocks[layer - 1]

@@ -129,7 +129,7 @@ class RepresentationTrainer(EvaluatingTrainer):
         image, label = self.parse_batch_train(batch)
         s = self.settings()
         with autocast(s.PREC, self.device):
-            out, frozen = self.model(image), self.model.frozen_features(image)
+            out, frozen = self.model.with_frozen(image)
             loss = mmrl_loss(out, frozen, label, alpha=s.ALPHA, reg_weight=s.REG_WEIGHT)
         self._check(loss.detach())
         self._step(loss)

@@ -50,14 +50,16 @@ class MMRLModel(nn.Module):
         entry: dict[int, EntryRule],
         prompts: Tensor,
         alpha: float,
+        class_chunk: int = 0,
     ) -> None:
         super().__init__()
         self.learner = learner
         self.image_encoder = ImageEncoder(clip.visual, entry, projection)
-        self.text_encoder = TextEncoder(clip.text, entry, prompts)
+        self.text_encoder = TextEncoder(clip.text, entry, prompts, class_chunk)
         self.alpha = alpha
         self._evaluation_text: Tensor | None = None
-        self.register_buffer("frozen_text", self._encode_frozen_text(), persistent=False)
+        frozen_text = normalise(self.text_encoder.frozen_features())
+        self.register_buffer("frozen_text", frozen_text, persistent=False)  # (C, E) w0
 
     def forward(self, images: Tensor) -> Output:
         """Logits and features of a batch; in evaluation the text features are computed once."""
@@ -65,6 +67,14 @@ class MMRLModel(nn.Module):
         image, rep = self.image_encoder(images, tokens.image)  # (N, E), (N, E)
         text = self._text_features(tokens.text)  # (C, E)
         return self._fuse(normalise(image), normalise(rep), text)
+
+    def with_frozen(self, images: Tensor) -> tuple[Output, Features]:
+        """What a training step needs: the output, and the features of frozen CLIP beside it."""
+        tokens = self.learner()
+        image, rep, frozen = self.image_encoder.with_frozen(images, tokens.image)  # (N, E) each
+        text = self._text_features(tokens.text)  # (C, E)
+        out = self._fuse(normalise(image), normalise(rep), text)
+        return out, Features(normalise(frozen), self.frozen_text)
 
     def frozen_features(self, images: Tensor) -> Features:
         """What CLIP itself makes of the images, and of the prompts."""
@@ -112,10 +122,6 @@ class MMRLModel(nn.Module):
         if self._evaluation_text is None:
             self._evaluation_text = normalise(self.text_encoder(tokens))
         return self._evaluation_text
-
-    @torch.no_grad()
-    def _encode_frozen_text(self) -> Tensor:
-        return normalise(self.text_encoder.frozen_features())
 
 
 def normalise(x: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""The plain form of the step, and what measures the fast form against it."""

@@ -147,7 +147,7 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except FloatingPointError as error:
+    except (FloatingPointError, MemoryError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if hasattr(trainer, "results"):

@@ -168,14 +168,14 @@ class VisionTower(nn.Module):
     def embed(self, images: Tensor) -> Tensor:
         """What enters layer 1: the class token, then the patches, (N, 1 + P, D)."""
         x = self.conv1(images.to(self.conv1.weight.dtype)).flatten(2).transpose(1, 2)  # (N, P, D)
-        cls = self.class_embedding.to(x.dtype).expand(len(x), 1, -1)
-        x = torch.cat([cls, x], dim=1) + self.positional_embedding.to(x.dtype)
+        cls = self.class_embedding.expand(len(x), 1, -1)
+        x = torch.cat([cls, x.to(cls.dtype)], dim=1) + self.positional_embedding
         return self.ln_pre(x)
 
     def forward(self, images: Tensor) -> Tensor:
         """Features of the class token."""
         x = self.transformer(self.embed(images))
-        return self.ln_post(x[:, 0]) @ self.proj
+        return self.ln_post(x[:, 0]).to(self.proj.dtype) @ self.proj
 
 
 class TextTower(nn.Module):
@@ -198,7 +198,7 @@ class TextTower(nn.Module):
         """Features at EOT, the highest token of each row."""
         x = self.transformer(self.embed(tokens), causal=True)
         x = x[torch.arange(len(x), device=x.device), tokens.argmax(-1)]  # (C, D)
-        return self.ln_final(x) @ self.text_projection
+        return self.ln_final(x).to(self.text_projection.dtype) @ self.text_projection
 
 
 class CLIP(nn.Module):
@@ -239,15 +239,19 @@ class CLIP(nn.Module):
 
         Layer norms, embeddings and class token keep their full precision there, and here.
         """
-        for name, p in self.named_parameters():
-            if name.endswith(("proj", "projection", "conv1.weight")) or _is_in_layer(name):
-                p.data = p.data.half().to(p.dtype)
+        for p in self.matrices():
+            p.data = p.data.half().to(p.dtype)
         return self
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the matrices, in which the towers compute."""
-        return self.visual.conv1.weight.dtype
+    def matrices(self) -> list[nn.Parameter]:
+        """What the products multiply by: all but layer norms, embeddings and the class token."""
+        ends = ("proj", "projection", "conv1.weight")
+        parts = (".attn.", ".mlp.")
+        return [
+            p
+            for name, p in self.named_parameters()
+            if name.endswith(ends) or any(part in name for part in parts)
+        ]
 
     def encode_image(self, images: Tensor) -> Tensor:
         """(N, 3, R, R), normalised -> features (N, E), not normalised."""
@@ -256,10 +260,6 @@ class CLIP(nn.Module):
     def encode_text(self, tokens: Tensor) -> Tensor:
         """(C, T) -> features (C, E), not normalised."""
         return self.text(tokens)
-
-
-def _is_in_layer(name: str) -> bool:
-    return ".attn." in name or ".mlp." in name
 
 
 def _own_key(key: str) -> str:

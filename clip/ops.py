@@ -12,6 +12,8 @@ from torch import Tensor
 
 __all__ = ["frozen_linear", "frozen_mlp"]
 
+_HAS_ONEDNN = torch.backends.mkldnn.is_available()
+
 
 def frozen_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x W' + b in the weight's type: (..., D), (D', D), (D',) -> (..., D')."""
@@ -65,5 +67,6 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def _takes_onednn(x: Tensor) -> bool:
-    is_known = x.device.type == "cpu" and x.dtype == torch.float32 and len(x) > 0
-    return is_known and torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
+    if torch.compiler.is_compiling():  # the compiler chooses, and takes no such call
+        return False
+    return _HAS_ONEDNN and x.device.type == "cpu" and x.dtype == torch.float32 and len(x) > 0

@@ -26,6 +26,9 @@ def extend_cfg(cfg: CfgNode) -> None:
     cfg.TASK = "B2N"  # base to novel; FS: few-shot; CD: cross-dataset
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # or base, new
     cfg.TEST.PREDICTIONS = False  # write predictions.csv, a row per image
+    cfg.TEST.PREC = ""  # amp, bf16 or fp32; empty: as published, fp32 where PREC is amp
+    cfg.TRAIN.COMPILE = False  # torch.compile the step
+    cfg.TRAINER.CLASS_CHUNK = 0  # classes at a time in the text encoder's training; 0: all
 
     common = CfgNode()
     common.PREC = "fp16"  # fp16, fp32, amp, bf16
@@ -179,6 +182,7 @@ def _check_choices(cfg: CfgNode) -> None:
         "DATASET.SUBSAMPLE_CLASSES": (cfg.DATASET.SUBSAMPLE_CLASSES, ("all", "base", "new")),
         "TRAINER.MMRL.PREC": (cfg.TRAINER.MMRL.PREC, PRECISIONS),
         "TRAINER.MMRLpp.PREC": (cfg.TRAINER.MMRLpp.PREC, PRECISIONS),
+        "TEST.PREC": (cfg.TEST.PREC, ("", "fp32", "amp", "bf16")),
         "TEST.FINAL_MODEL": (cfg.TEST.FINAL_MODEL, ("last_step", "best_val")),
         "TEST.SPLIT": (cfg.TEST.SPLIT, ("test", "val")),
     }

@@ -34,7 +34,6 @@ from trainer.packing import (
     PackedPrompts,
     attend_to_prefix,
     cut_groups,
-    last_rows,
     pack_prompts,
 )
 
@@ -145,7 +144,8 @@ class ImageEncoder(nn.Module):
 
     def _adapted(self, shared: Projected, tokens: list[Tensor]) -> tuple[Tensor, Tensor]:
         num_read = 1 + len(tokens[0])
-        inserted = (tokens[0].to(shared.x.dtype), *self._block(self.first).project(tokens[0]))
+        entering = tokens[0].to(shared.x.dtype)  # (K, D), the same for every image
+        inserted = Projected(entering, *self._block(self.first).project(entering))
         x = self._finish_first(Projected(*map(insert_tokens, shared, inserted)), num_read)
         tokens_of = dict(zip(sorted(self.entry), tokens, strict=True))
         for layer in range(self.first + 1, self.last + 1):
@@ -196,6 +196,7 @@ class TextEncoder(nn.Module):
         later = torch.ones(prompts.shape[1], prompts.shape[1], dtype=torch.bool).triu(1)
         self._keep("later", later.to(prompts.device))
         self._keep("place", packed.place)
+        self._keep("ends", packed.ends)
         self._keep_constants(packed)
 
     def forward(self, tokens: list[Tensor]) -> Tensor:
@@ -206,7 +207,7 @@ class TextEncoder(nn.Module):
         if self.chunks and torch.is_grad_enabled():
             own = torch.cat([self._run_chunk(chunk, layers, kept) for chunk in self.chunks])
         else:
-            own = self._run_own(self.own, self.groups, layers, kept)
+            own = self._run_own(self.own, self.groups, self.ends, layers, kept)
         return self._project(own)
 
     def frozen_features(self) -> Tensor:
@@ -221,12 +222,13 @@ class TextEncoder(nn.Module):
         own = embed(packed.own) + place[packed.positions]  # (M, D)
         below = range(1, self.first)
         prefix, kept = self._run_prefix(prefix, below, {})
-        own = self._run_own(own, self.groups, below, kept)
+        own = self._run_own(own, self.groups, self.ends, below, kept)
         self._keep("prefix", prefix)
         self._keep("own", own)
         above = range(self.first, self.last + 1)
         _, kept = self._run_prefix(prefix, above, {})
-        self._keep("frozen", self._project(self._run_own(own, self.groups, above, kept)))
+        own = self._run_own(own, self.groups, self.ends, above, kept)
+        self._keep("frozen", self._project(own))
 
     def _run_prefix(
         self, x: Tensor, layers: range, tokens_of: dict[int, Tensor]
@@ -244,22 +246,28 @@ class TextEncoder(nn.Module):
         return x, kept
 
     def _run_own(
-        self, x: Tensor, groups: list[Group], layers: range, kept: list[tuple[Tensor, Tensor]]
+        self,
+        x: Tensor,
+        groups: list[Group],
+        ends: Tensor,
+        layers: range,
+        kept: list[tuple[Tensor, Tensor]],
     ) -> Tensor:
-        """The classes' own tokens: (M, D) -> (M, D), or (C, D) at EOT behind layer L."""
+        """The classes' own tokens: (M, D) -> (M, D), or (C, D), read at `ends`, behind layer L."""
         for layer, (prefix_k, prefix_v) in zip(layers, kept, strict=True):
             block = self._block(layer)
             q, k, v = block.project(x)
             if layer == self.last:
-                x, q = last_rows(x, groups), last_rows(q, groups)
+                x, q = x[ends], q[ends]
             heads = map(block.attn.split_heads, (prefix_k, prefix_v))
             attended = attend_to_prefix(q, k, v, *heads, groups, self.later)
             x = block.add_mlp(x + block.attn.merge(attended))
         return x
 
     def _run_chunk(self, chunk: Chunk, layers: range, kept: list[tuple[Tensor, Tensor]]) -> Tensor:
-        own = self.own[chunk.rows]
-        return checkpoint(self._run_own, own, chunk.groups, layers, kept, use_reentrant=False)
+        own, ends = self.own[chunk.rows], self.ends[chunk.classes] - chunk.rows.start
+        arguments = (own, chunk.groups, ends, layers, kept)
+        return checkpoint(self._run_own, *arguments, use_reentrant=False)
 
     def _project(self, x: Tensor) -> Tensor:
         x = self.tower.ln_final(x).to(self.tower.text_projection.dtype)

@@ -1,6 +1,5 @@
 """What the registered trainers share: building, one step, evaluation, and stopping safely."""
 
-import time
 from typing import Any
 
 import torch
@@ -13,12 +12,13 @@ from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils.torchtools import random_states, restore_random_states
+from trainer.acceleration import compile_step
 from trainer.checkpoint import MODEL_NAME, find_checkpoint, read_checkpoint
 from trainer.config import flatten
+from trainer.evaluation import Tally
 from trainer.loss import mmrl_loss
 from trainer.model import MMRLModel
-from trainer.precision import autocast, encoder_dtype, make_scaler
-from trainer.predictions import Predictions
+from trainer.precision import EncoderPrecision, make_scaler
 from trainer.published_keys import to_published
 from trainer.resume import ResumeFile
 from trainer.templates import prompts
@@ -26,7 +26,7 @@ from trainer.templates import prompts
 __all__ = ["EvaluatingTrainer", "RepresentationTrainer", "load_frozen_clip"]
 
 
-def load_frozen_clip(cfg: Any, device: torch.device, dtype: torch.dtype) -> CLIP:
+def load_frozen_clip(cfg: Any, device: torch.device) -> CLIP:
     """The backbone of a config on its device, matrices rounded as OpenAI's archives store them.
 
     Raises:
@@ -41,7 +41,7 @@ def load_frozen_clip(cfg: Any, device: torch.device, dtype: torch.dtype) -> CLIP
             f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but CLIP {name} takes ({side}, {side}); "
             f'set INPUT.SIZE "({side},{side})"'
         )
-    return model.to(device, dtype)
+    return model.to(device)
 
 
 class EvaluatingTrainer(TrainerX):
@@ -53,37 +53,28 @@ class EvaluatingTrainer(TrainerX):
     def test(self, split: str | None = None) -> float:
         """Accuracy in percent on `split` (default TEST.SPLIT); `self.results` has the rest."""
         self.set_model_mode("eval")
-        self.evaluator.reset()
+        split, loader = self._loader_of(split)
+        tally = self._tally(self.evaluator)
+        for batch in tqdm(loader):
+            image, label = self.parse_batch_test(batch)
+            tally.add(batch, self.model_inference(image), label)
+        self.results = tally.finish(split)
+        if tally.predictions is not None:
+            print(f"Predictions are in {tally.predictions.write(self.output_dir)}")
+        for name in ("accuracy", "error_rate", "macro_f1"):
+            self.write_scalar(f"{split}/{name}", self.results[name], self.epoch)
+        return self.results["accuracy"]
+
+    def _loader_of(self, split: str | None) -> tuple[str, Any]:
         split = split or self.cfg.TEST.SPLIT
+        if split == "val" and self.val_loader is None:
+            print("There is no validation data: the test data is used for validation")
         split = "val" if split == "val" and self.val_loader is not None else "test"
         print(f"Evaluate on the *{split}* set")
-        predictions = None
-        if self.cfg.TEST.PREDICTIONS and split == "test":
-            predictions = Predictions(self.dm.dataset.classnames)
-        start, total, correct = time.perf_counter(), 0, 0
-        for batch in tqdm(self.val_loader if split == "val" else self.test_loader):
-            image, label = self.parse_batch_test(batch)
-            scores = self.model_inference(image)
-            self.evaluator.process(scores, label)
-            total += len(label)
-            correct = correct + (scores.argmax(1) == label).sum()
-            if predictions is not None:
-                predictions.add(batch["impath"], label, scores)
-        figures = self.evaluator.evaluate()
-        seconds = time.perf_counter() - start
-        self.results = {
-            "split": split,
-            **{name: float(value) for name, value in figures.items()},
-            "total": total,
-            "correct": int(correct),
-            "seconds": seconds,
-            "images_per_second": total / seconds,
-        }
-        if predictions is not None:
-            print(f"Predictions are in {predictions.write(self.output_dir)}")
-        for name, value in figures.items():
-            self.write_scalar(f"{split}/{name}", value, self.epoch)
-        return self.results["accuracy"]
+        return split, self.val_loader if split == "val" else self.test_loader
+
+    def _tally(self, evaluator: Any) -> Tally:
+        return Tally(evaluator, self.dm.dataset.classnames, self.cfg.TEST.PREDICTIONS)
 
     def prompts(self) -> Tensor:
         """Tokens (C, 77) of the class names in the data set's template, on the device."""
@@ -105,20 +96,22 @@ class RepresentationTrainer(EvaluatingTrainer):
     def build_model(self) -> None:
         """Load CLIP, put the method around it, make optimizer, schedule and loss scaler."""
         prec = self.settings().PREC
-        frozen = load_frozen_clip(self.cfg, self.device, encoder_dtype(prec))
+        frozen = load_frozen_clip(self.cfg, self.device)
+        self.precision = EncoderPrecision(frozen, prec, self.cfg.TEST.PREC, self.device)
         print("Building custom CLIP")
         self.model = self.assemble(frozen, self.prompts()).to(self.device)
         print("Turning off gradients in both the image and the text encoder")
         learned = self.model.learned()
         print(f"Parameters to be updated: {[to_published(name) for name in learned]}")
         if prec == "amp" and self.device.type == "cpu":
-            print("PREC amp on a CPU trains in bfloat16 autocast; fp32 is exact")
+            print("PREC amp on a CPU multiplies in bfloat16; fp32 is exact")
         self.optim = build_optimizer(list(learned.values()), self.cfg.OPTIM)
         self.optim.register_load_state_dict_pre_hook(_leave_out_frozen)
         self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
         self.scaler = make_scaler(prec, self.device)
         self.register_model(MODEL_NAME, self.model, self.optim, self.sched)
         self._unchecked: list[tuple[int, Tensor]] = []
+        self._loss_of = compile_step(self._loss) if self.cfg.TRAIN.COMPILE else self._loss
 
     def parse_batch_train(self, batch: dict) -> tuple[Tensor, Tensor]:
         """Images (B, 3, R, R) and labels (B,) on the device."""
@@ -127,16 +120,31 @@ class RepresentationTrainer(EvaluatingTrainer):
     def forward_backward(self, batch: dict) -> dict[str, Any]:
         """One step; reports the loss in nats and the accuracy of the fused logits in percent."""
         image, label = self.parse_batch_train(batch)
-        s = self.settings()
-        with autocast(s.PREC, self.device):
-            out, frozen = self.model.with_frozen(image)
-            loss = mmrl_loss(out, frozen, label, alpha=s.ALPHA, reg_weight=s.REG_WEIGHT)
-        self._check(loss.detach())
-        self._step(loss)
-        is_last = self.batch_idx + 1 == self.num_batches
-        if is_last:
+        try:
+            loss, fusion = self._loss_of(image, label)
+            self._check(loss.detach())
+            self._step(loss)
+        except torch.cuda.OutOfMemoryError as error:
+            raise MemoryError(
+                f"The GPU has too little memory for {len(self.dm.dataset.classnames)} classes and "
+                f"batch {len(image)}. Set TRAINER.CLASS_CHUNK (100, say): the text encoder then "
+                "runs that many classes at a time, with equal gradients."
+            ) from error
+        if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
-        return {"loss": loss.detach(), "acc": compute_accuracy(out.fusion.detach(), label)[0]}
+        return {"loss": loss.detach(), "acc": compute_accuracy(fusion, label)[0]}
+
+    def _loss(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss in nats, and the fused logits (B, C) without gradient."""
+        s = self.settings()
+        out, frozen = self.model.with_frozen(image)
+        loss = mmrl_loss(out, frozen, label, alpha=s.ALPHA, reg_weight=s.REG_WEIGHT)
+        return loss, out.fusion.detach()
+
+    def set_model_mode(self, mode: str = "train", names: list[str] | None = None) -> None:
+        """As Dassl's; also gives the encoders the type that the mode computes in."""
+        super().set_model_mode(mode, names)
+        self.precision.set_mode(training=mode == "train")
 
     def _step(self, loss: Tensor) -> None:
         self.optim.zero_grad()

@@ -28,6 +28,7 @@ def build_mmrl(
     rep_dim: int,
     rep_layers: list[int],
     alpha: float,
+    class_chunk: int = 0,
 ) -> MMRLModel:
     """MMRL: a linear map per layer and modality, a free `proj_rep`, tokens replaced.
 
@@ -43,7 +44,8 @@ def build_mmrl(
         num_tokens, rep_dim, projections(sizes.vision_width), projections(sizes.text_width)
     )
     projection = FullProjection(sizes.vision_width, sizes.embed_dim)
-    return MMRLModel(frozen, learner, projection, entry_rules(rep_layers), prompts, alpha)
+    entry = entry_rules(rep_layers)
+    return MMRLModel(frozen, learner, projection, entry, prompts, alpha, class_chunk)
 
 
 def build_mmrlpp(
@@ -57,6 +59,7 @@ def build_mmrlpp(
     beta: float,
     layer_rank: int,
     projection_rank: int,
+    class_chunk: int = 0,
 ) -> MMRLModel:
     """MMRL++: SRRA's shared maps with low-rank residuals, PRC's blended tokens.
 
@@ -72,7 +75,8 @@ def build_mmrlpp(
         num_tokens, rep_dim, projections(sizes.vision_width), projections(sizes.text_width)
     )
     projection = ResidualProjection(sizes.vision_width, sizes.embed_dim, projection_rank)
-    return MMRLModel(frozen, learner, projection, entry_rules(rep_layers, beta), prompts, alpha)
+    entry = entry_rules(rep_layers, beta)
+    return MMRLModel(frozen, learner, projection, entry, prompts, alpha, class_chunk)
 
 
 def _checked(frozen: CLIP, rep_layers: list[int]) -> Sizes:
@@ -98,6 +102,7 @@ class MMRL(RepresentationTrainer):
             rep_dim=c.REP_DIM,
             rep_layers=c.REP_LAYERS,
             alpha=c.ALPHA,
+            class_chunk=self.cfg.TRAINER.CLASS_CHUNK,
         )
 
 
@@ -119,6 +124,7 @@ class MMRLpp(RepresentationTrainer):
             rep_dim=c.REP_DIM,
             rep_layers=c.REP_LAYERS,
             alpha=c.ALPHA,
+            class_chunk=self.cfg.TRAINER.CLASS_CHUNK,
             beta=c.BETA,
             layer_rank=c.RES_LORA_DIM,
             projection_rank=c.PROJ_LORA_DIM,

@@ -110,9 +110,8 @@ class MMRLModel(nn.Module):
         self._evaluation_text = None
 
     def _fuse(self, image: Tensor, rep: Tensor, text: Tensor) -> Output:
-        with torch.autocast(image.device.type, enabled=False):
-            logits = LOGIT_SCALE * image @ text.t()
-            logits_rep = LOGIT_SCALE * rep @ text.t()
+        logits = LOGIT_SCALE * image @ text.t()
+        logits_rep = LOGIT_SCALE * rep @ text.t()
         fusion = self.alpha * logits + (1 - self.alpha) * logits_rep
         return Output(logits, logits_rep, fusion, image, text)
 

@@ -17,7 +17,6 @@ __all__ = [
     "PackedPrompts",
     "attend_to_prefix",
     "cut_groups",
-    "last_rows",
     "pack_prompts",
 ]
 
@@ -32,6 +31,7 @@ class Group(NamedTuple):
 class Chunk(NamedTuple):
     """A run of classes in the packed batch."""
 
+    classes: slice
     rows: slice
     groups: list[Group]
 
@@ -43,6 +43,7 @@ class PackedPrompts(NamedTuple):
     own: Tensor  # (M,) tokens
     positions: Tensor  # (M,) of the own tokens in their prompts
     place: Tensor  # (C,) of each class in the packed order
+    ends: Tensor  # (C,) the row of each class's EOT, in the packed order
     groups: list[Group]
 
 
@@ -63,27 +64,20 @@ def pack_prompts(prompts: Tensor) -> PackedPrompts:
         own=prompts[order][is_own],
         positions=positions[is_own],
         place=order.argsort(),
+        ends=(lengths[order] - prefix).cumsum(0) - 1,
         groups=[Group(*pair) for pair in zip(counts.tolist(), sizes.tolist(), strict=True)],
     )
 
 
 def cut_groups(groups: list[Group], size: int) -> Iterator[Chunk]:
     """Cut the packed batch into chunks of at most `size` classes each, all of one length."""
-    row = 0
+    first, row = 0, 0
     for count, length in groups:
         for start in range(0, count, size):
             part = Group(min(size, count - start), length)
-            yield Chunk(slice(row, row + part.count * length), [part])
-            row += part.count * length
-
-
-def last_rows(x: Tensor, groups: list[Group]) -> Tensor:
-    """The row of EOT of every class: (M, D) -> (C, D)."""
-    parts = x.split([count * length for count, length in groups])
-    per_class = (
-        part.unflatten(0, (g.count, g.length)) for part, g in zip(parts, groups, strict=True)
-    )
-    return torch.cat([part[:, -1] for part in per_class])
+            last, end = first + part.count, row + part.count * length
+            yield Chunk(slice(first, last), slice(row, end), [part])
+            first, row = last, end
 
 
 def attend_to_prefix(

@@ -17,7 +17,7 @@ class ZeroshotCLIP(EvaluatingTrainer):
     @torch.no_grad()
     def build_model(self) -> None:
         """Load CLIP and encode the prompts, in float32."""
-        self.clip_model = load_frozen_clip(self.cfg, self.device, torch.float32)
+        self.clip_model = load_frozen_clip(self.cfg, self.device)
         self.text_features = normalise(self.clip_model.encode_text(self.prompts()))  # (C, E)
 
     def model_inference(self, input: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ finished run.
 """
 
 import argparse
+import os
+import re
 import sys
 import time
 from typing import Any
@@ -63,7 +65,11 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate = parser.add_argument_group("evaluation of a trained run")
     evaluate.add_argument("--eval-only", action="store_true", help="evaluate, do not train")
     evaluate.add_argument(
-        "--model-dir", metavar="DIR", help="run folder or checkpoint file to evaluate", default=""
+        "--model-dir",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="run folder or checkpoint file to evaluate; several share one pass over the pictures",
     )
     evaluate.add_argument(
         "--load-epoch", type=int, metavar="N", help="epoch to load (default: best, else last)"
@@ -129,18 +135,45 @@ def prepare(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
     describe(args, cfg, origins)
     built = build_trainer(cfg)
     write_resolved_config(cfg)
-    if args.eval_only:
-        built.load_model(args.model_dir, epoch=args.load_epoch)
+    if args.eval_only and len(args.model_dir) < 2:
+        built.load_model("".join(args.model_dir), epoch=args.load_epoch)
     return built, origins
+
+
+def evaluate_many(trainer: Any, args: argparse.Namespace, origins: dict, started: float) -> None:
+    """Evaluate several runs in one pass; OUTPUT_DIR gets a folder for each."""
+    from trainer.results import collect_results, write_results
+
+    common = os.path.commonpath([os.path.abspath(path) for path in args.model_dir])
+    for path, results in zip(
+        args.model_dir, trainer.test_many(args.model_dir, args.load_epoch), strict=True
+    ):
+        trainer.results = results
+        folder = os.path.join(trainer.cfg.OUTPUT_DIR, os.path.relpath(path, common))
+        written = write_results(collect_results(trainer, origins, started), folder)
+        print(f"Results are in {written}")
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The options; config keys that follow --model-dir's paths are told from them."""
+    args = build_parser().parse_args(argv)
+    for position, word in enumerate(args.model_dir):
+        if re.fullmatch(r"[A-Z][A-Z0-9_]*(\.\w+)*", word) and not os.path.exists(word):
+            args.opts = args.model_dir[position:] + args.opts
+            args.model_dir = args.model_dir[:position]
+            break
+    return args
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run; 0 if all went well, 2 if the request was wrong, 1 if training failed."""
     started = time.time()
-    args = build_parser().parse_args(argv)
+    args = parse(argv)
     try:
         trainer, origins = prepare(args)
-        if args.eval_only:
+        if args.eval_only and len(args.model_dir) > 1:
+            evaluate_many(trainer, args, origins, started)
+        elif args.eval_only:
             trainer.test()
         elif not args.no_train:
             trainer.train()

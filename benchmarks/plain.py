@@ -27,6 +27,7 @@ class PlainModel(nn.Module):
         self.entry = model.image_encoder.entry
         self.alpha = model.alpha
         self.prompts = prompts  # (C, T)
+        self._evaluation_text: Tensor | None = None
         with torch.no_grad():
             x = self.text.embed(prompts)
             self.embedded = x  # (C, T, D)
@@ -43,8 +44,7 @@ class PlainModel(nn.Module):
         x = self.visual.ln_post(x[:, : 1 + num_tokens])
         image = unit(x[:, 0] @ self.visual.proj)
         rep = unit(x[:, 1:].mean(dim=1) @ self.projection(self.visual.proj))
-        y = plain_tower(self.text.transformer, self.embedded, self.entry, tokens.text, True)
-        text = self._read_eot(y, shift=num_tokens)
+        text = self._text_features(tokens.text)
         logits, logits_rep = LOGIT_SCALE * image @ text.t(), LOGIT_SCALE * rep @ text.t()
         fusion = self.alpha * logits + (1 - self.alpha) * logits_rep
         return Output(logits, logits_rep, fusion, image, text)
@@ -58,6 +58,15 @@ class PlainModel(nn.Module):
     def with_frozen(self, images: Tensor) -> tuple[Output, Features]:
         """Both, as a training step wants them."""
         return self(images), self.frozen_features(images)
+
+    def _text_features(self, tokens: list[Tensor]) -> Tensor:
+        """w; in evaluation it is computed once, as the published program does."""
+        if not self.training and self._evaluation_text is not None:
+            return self._evaluation_text
+        y = plain_tower(self.text.transformer, self.embedded, self.entry, tokens, causal=True)
+        text = self._read_eot(y, shift=len(tokens[0]))
+        self._evaluation_text = None if self.training else text
+        return text
 
     def _read_eot(self, x: Tensor, shift: int) -> Tensor:
         rows = torch.arange(len(x), device=x.device)

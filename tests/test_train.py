@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import train
-from conftest import EUROSAT_CLASSES, GOLDEN, REPOSITORY, train_arguments
+from conftest import EUROSAT_CLASSES, GOLDEN, REPOSITORY, TINY_OPTIONS, train_arguments
 from dassl.utils import load_checkpoint
 from trainer.resume import ResumeFile
 
@@ -247,3 +247,23 @@ def test_a_published_run_folder_evaluates(half, eurosat_root, clip_file, tmp_pat
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["total"] == 15
     assert np.isclose(results["accuracy"], 100 * results["correct"] / 15)
+
+
+def test_several_checkpoints_share_a_pass_and_give_their_own_results(
+    method, eurosat_root, clip_file, tmp_path
+):
+    for seed in (1, 2):
+        arguments = train_arguments(
+            eurosat_root, tmp_path / f"run/seed{seed}", clip_file, method, seed
+        )
+        assert train.main([*arguments, "OPTIM.MAX_EPOCH", "2"]) == 0
+    evaluate = train_arguments(eurosat_root, tmp_path / "many", clip_file, method)
+    folders = [str(tmp_path / "run" / f"seed{seed}") for seed in (1, 2)]
+    assert train.main(["--eval-only", *evaluate[: -len(TINY_OPTIONS) - 6], "--model-dir", *folders,
+                       *evaluate[-len(TINY_OPTIONS) - 6 :]]) == 0  # fmt: skip
+    for seed in (1, 2):
+        want = json.loads((tmp_path / f"run/seed{seed}/results.json").read_text())
+        got = json.loads((tmp_path / f"many/seed{seed}/results.json").read_text())
+        assert [got[k] for k in ("accuracy", "macro_f1")] == [
+            want[k] for k in ("accuracy", "macro_f1")
+        ]

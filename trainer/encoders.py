@@ -117,19 +117,20 @@ class ImageEncoder(nn.Module):
 
     def forward(self, images: Tensor, tokens: list[Tensor]) -> tuple[Tensor, Tensor]:
         """f_c from CLS by CLIP's projection, f_r from the mean over K tokens by the learned one."""
-        return self._adapted(self._up_to_first(images), tokens)
+        return self.from_first(self.up_to_first(images), tokens)
 
     def with_frozen(self, images: Tensor, tokens: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """(f_c, f_r, f0); both paths share what lies below layer J, and its projections in it."""
-        shared = self._up_to_first(images)
-        return *self._adapted(shared, tokens), self._frozen(shared)
+        shared = self.up_to_first(images)
+        return *self.from_first(shared, tokens), self._frozen(shared)
 
     def frozen_features(self, images: Tensor) -> Tensor:
         """f0, CLIP's own features."""
-        return self._frozen(self._up_to_first(images))
+        return self._frozen(self.up_to_first(images))
 
     @torch.no_grad()
-    def _up_to_first(self, images: Tensor) -> Projected:
+    def up_to_first(self, images: Tensor) -> Projected:
+        """Layers 1 .. J-1, and layer J's projections: the same whatever was learned."""
         x = self.tower.embed(images)
         for block in self._blocks(1, self.first - 1):
             x = block(x)
@@ -142,7 +143,8 @@ class ImageEncoder(nn.Module):
             x = self._block(layer)(x, read=self._read(layer, 1))
         return self.tower.ln_post(x[:, 0]).to(self.tower.proj.dtype) @ self.tower.proj
 
-    def _adapted(self, shared: Projected, tokens: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def from_first(self, shared: Projected, tokens: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """(f_c, f_r) from what `up_to_first` made of the images."""
         num_read = 1 + len(tokens[0])
         entering = tokens[0].to(shared.x.dtype)  # (K, D), the same for every image
         inserted = Projected(entering, *self._block(self.first).project(entering))

@@ -9,6 +9,7 @@ from tqdm import tqdm
 import clip
 from clip.model import CLIP
 from dassl.engine import TrainerX
+from dassl.evaluation import build_evaluator
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils.torchtools import random_states, restore_random_states
@@ -17,7 +18,7 @@ from trainer.checkpoint import MODEL_NAME, find_checkpoint, read_checkpoint
 from trainer.config import flatten
 from trainer.evaluation import Tally
 from trainer.loss import mmrl_loss
-from trainer.model import MMRLModel
+from trainer.model import MMRLModel, Output
 from trainer.precision import EncoderPrecision, make_scaler
 from trainer.published_keys import to_published
 from trainer.resume import ResumeFile
@@ -190,7 +191,9 @@ class RepresentationTrainer(EvaluatingTrainer):
 
     def model_inference(self, input: Tensor) -> Tensor:
         """The logits (B, C) that the task reads."""
-        out = self.model(input)
+        return self._scores(self.model(input))
+
+    def _scores(self, out: Output) -> Tensor:
         return out.fusion if self.reads_fusion() else out.logits
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
@@ -210,6 +213,32 @@ class RepresentationTrainer(EvaluatingTrainer):
             self.model.load_state_dict(checkpoint["state_dict"])
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
+
+    @torch.no_grad()
+    def test_many(self, directories: list[str], epoch: int | None = None) -> list[dict[str, Any]]:
+        """The results of several runs over the same pictures, which are decoded once.
+
+        The layers below J are shared too; the figures are those of separate evaluations.
+        """
+        self.set_model_mode("eval")
+        split, loader = self._loader_of(None)
+        snapshots, tallies = [], []
+        for directory in directories:
+            self.load_model(directory, epoch)
+            snapshots.append(self.model.snapshot())
+            evaluator = build_evaluator(self.cfg, lab2cname=self.lab2cname)
+            tallies.append(self._tally(evaluator))
+        for batch in tqdm(loader):
+            image, label = self.parse_batch_test(batch)
+            shared = self.model.image_encoder.up_to_first(image)
+            for snapshot, tally in zip(snapshots, tallies, strict=True):
+                self.model.adopt(snapshot)
+                tally.add(batch, self._scores(self.model.from_first(shared)), label)
+        results = []
+        for directory, tally in zip(directories, tallies, strict=True):
+            print(f"Results of {directory}")
+            results.append(tally.finish(split) | {"model_dir": directory})
+        return results
 
     def resume_model_if_exist(self, directory: str) -> int:
         """Go on from the rolling resume file, else from the newest checkpoint; epochs done."""

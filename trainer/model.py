@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip.model import CLIP
-from trainer.encoders import EntryRule, ImageEncoder, TextEncoder
+from trainer.encoders import EntryRule, ImageEncoder, Projected, TextEncoder
 from trainer.published_keys import learned_from_published, to_published
 from trainer.representation import RepresentationLearner
 
@@ -32,6 +32,13 @@ class Output(NamedTuple):
     logits_rep: Tensor  # (N, C) 100 f_r w'
     fusion: Tensor  # (N, C) alpha logits + (1 - alpha) logits_rep
     image: Tensor  # (N, E) f_c, L2-normalised
+    text: Tensor  # (C, E) w, L2-normalised
+
+
+class Snapshot(NamedTuple):
+    """One of several learned states that are evaluated over the same pictures."""
+
+    values: dict[str, Tensor]
     text: Tensor  # (C, E) w, L2-normalised
 
 
@@ -63,8 +70,12 @@ class MMRLModel(nn.Module):
 
     def forward(self, images: Tensor) -> Output:
         """Logits and features of a batch; in evaluation the text features are computed once."""
+        return self.from_first(self.image_encoder.up_to_first(images))
+
+    def from_first(self, shared: Projected) -> Output:
+        """The same from what the image encoder's `up_to_first` made of the batch."""
         tokens = self.learner()
-        image, rep = self.image_encoder(images, tokens.image)  # (N, E), (N, E)
+        image, rep = self.image_encoder.from_first(shared, tokens.image)  # (N, E), (N, E)
         text = self._text_features(tokens.text)  # (C, E)
         return self._fuse(normalise(image), normalise(rep), text)
 
@@ -108,6 +119,18 @@ class MMRLModel(nn.Module):
             for name, parameter in learned.items():
                 parameter.copy_(values[name])
         self._evaluation_text = None
+
+    def snapshot(self) -> Snapshot:
+        """What was learned, with the text features that it gives, for `adopt`."""
+        with torch.no_grad():
+            text = normalise(self.text_encoder(self.learner().text))
+        return Snapshot({name: p.detach().clone() for name, p in self.learned().items()}, text)
+
+    def adopt(self, snapshot: Snapshot) -> None:
+        """Evaluate as the snapshot's model from here on; nothing is copied or computed."""
+        for name, parameter in self.learned().items():
+            parameter.data = snapshot.values[name]
+        self._evaluation_text = snapshot.text
 
     def _fuse(self, image: Tensor, rep: Tensor, text: Tensor) -> Output:
         logits = LOGIT_SCALE * image @ text.t()

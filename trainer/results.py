@@ -16,6 +16,7 @@ from trainer.files import write_atomically
 __all__ = [
     "RESULTS_FILE",
     "collect_results",
+    "device_name",
     "write_resolved_config",
     "write_results",
 ]
@@ -46,7 +47,7 @@ def collect_results(trainer: Any, origins: dict[str, str], started: float) -> di
         **trainer.results,
         "run_seconds": time.time() - started,
         "peak_memory_mib": _peak_memory(trainer.device),
-        "device": _device_name(trainer.device),
+        "device": device_name(trainer.device),
         "precision": node.get("PREC", "fp32"),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "draw_sha256": getattr(trainer.dm.dataset, "draw_hash", None),
@@ -70,9 +71,10 @@ def _peak_memory(device: torch.device) -> dict[str, float]:
     return peak
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """The GPU's or the processor's name."""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+        return torch.cuda.getdevice_name(device)
     models = [line for line in _cpu_lines() if line.startswith("model name")]
     return models[0].split(":", 1)[1].strip() if models else platform.machine()
 

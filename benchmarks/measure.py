@@ -1,0 +1,163 @@
+"""One row of the benchmark: (method, classes, batch, mode) -> times, work and memory of both forms."""
+
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.classnames import class_list
+from benchmarks.plain import PlainModel
+from clip import tokenize
+from clip.model import CLIP, Sizes
+from trainer.loss import mmrl_loss
+from trainer.mmrl import build_mmrl, build_mmrlpp
+from trainer.model import MMRLModel
+from trainer.templates import prompts
+
+__all__ = ["build_step", "count_gflop", "product_rate", "step_memory", "time_interleaved"]
+
+VIT_B16 = Sizes(
+    embed_dim=512,
+    resolution=224,
+    patch=16,
+    vision_width=768,
+    vision_layers=12,
+    text_width=512,
+    text_layers=12,
+    context_length=77,
+    vocab_size=49408,
+)
+REP_LAYERS = [6, 7, 8, 9, 10, 11, 12]
+
+
+def random_clip(device: torch.device) -> CLIP:
+    """A ViT-B/16 of random weights: time does not depend on their values."""
+    torch.manual_seed(0)
+    clip = CLIP(VIT_B16)
+    for name, p in clip.named_parameters():
+        if p.dim() < 2:
+            nn.init.constant_(p, 1.0 if name.endswith("weight") else 0.0)
+        else:
+            nn.init.normal_(p, std=0.5 * p.shape[-1] ** -0.5)
+    return clip.requires_grad_(False).eval().round_to_half().to(device)
+
+
+def build_model(method: str, num_classes: int, device: torch.device) -> tuple[MMRLModel, Tensor]:
+    """(the fast form with the papers' sizes, prompts (C, 77)) for a class list of real lengths."""
+    dataset, names = class_list(num_classes)
+    tokens = tokenize(prompts(names, dataset)).to(device)
+    common = {"num_tokens": 5, "rep_dim": 512, "rep_layers": REP_LAYERS, "alpha": 0.7}
+    if method == "MMRL":
+        model = build_mmrl(random_clip(device), tokens, **common)
+    else:
+        ranks = {"layer_rank": 4, "projection_rank": 64}
+        model = build_mmrlpp(random_clip(device), tokens, beta=0.9, **ranks, **common)
+    return model.to(device), tokens
+
+
+def build_step(
+    method: str, num_classes: int, batch: int, mode: str, form: str, device: torch.device
+) -> Callable[[], None]:
+    """A training step with AdamW, or the evaluation of a batch with text features at hand."""
+    model, tokens = build_model(method, num_classes, device)
+    learned = list(model.learned().values())
+    form_of = {"fast": lambda: model, "plain": lambda: PlainModel(model, tokens)}
+    model = form_of[form]().train(mode == "train")
+    images = torch.randn(batch, 3, 224, 224, device=device)
+    labels = torch.arange(batch, device=device) % num_classes
+    optimizer = torch.optim.AdamW(learned, lr=1e-4, fused=form == "fast")
+
+    def train() -> None:
+        out, frozen = model.with_frozen(images)
+        loss = mmrl_loss(out, frozen, labels, alpha=0.7, reg_weight=1.0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    @torch.no_grad()
+    def evaluate() -> None:
+        model(images)
+
+    return train if mode == "train" else evaluate
+
+
+def wait(device: torch.device) -> None:
+    """Until the device has done what was asked of it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def time_interleaved(
+    steps: dict[str, Callable[[], None]], repeat: int, device: torch.device
+) -> dict[str, float]:
+    """Median seconds of each step, taken in turns in one process, after one turn to warm up."""
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(repeat + 1):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            wait(device)
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def count_gflop(step: Callable[[], None]) -> float:
+    """Arithmetic of the step's matrix products and attention, in GFLOP."""
+
+    def linear_flop(x: torch.Size, weight: torch.Size, *_: object, **__: object) -> int:
+        return 2 * x[0] * x[1] * weight[0]
+
+    mapping = {}
+    if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        mapping = {torch.ops.mkldnn._linear_pointwise: linear_flop}
+    with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
+        step()
+    return counter.get_total_flops() / 1e9
+
+
+def product_rate(device: torch.device, size: int = 2048) -> float:
+    """GFLOP per second of torch's own product of two large square matrices."""
+    a, b = torch.randn(2, size, size, device=device)
+
+    def multiply() -> None:
+        torch.mm(a, b)
+
+    return 2 * size**3 / time_interleaved({"": multiply}, 5, device)[""] / 1e9
+
+
+def step_memory(step: Callable[[], None], device: torch.device) -> float:
+    """GiB at the peak of the second step, less what was held before it."""
+    step()
+    gc.collect()
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        step()
+        wait(device)
+        return (torch.cuda.max_memory_allocated(device) - before) / 2**30
+    before = _process_memory("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    step()
+    return (_process_memory("VmHWM") - before) / 2**20
+
+
+def _process_memory(field: str) -> int:
+    """KiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1])
+
+
+def count_kernels(step: Callable[[], None]) -> int:
+    """Kernels that a step launches on a GPU."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        step()
+        torch.cuda.synchronize()
+    return sum(event.count for event in profiler.key_averages() if event.device_time_total > 0)

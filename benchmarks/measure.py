@@ -1,4 +1,4 @@
-"""One row of the benchmark: (method, classes, batch, mode) -> times, work and memory of both forms."""
+"""One row of the benchmark: (method, classes, batch, mode) -> time, work, memory of both forms."""
 
 import gc
 import statistics
@@ -132,8 +132,7 @@ def product_rate(device: torch.device, size: int = 2048) -> float:
 
 
 def step_memory(step: Callable[[], None], device: torch.device) -> float:
-    """GiB at the peak of the second step, less what was held before it."""
-    step()
+    """GiB at the peak of the first step, less what the process held before it."""
     gc.collect()
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)

@@ -30,7 +30,10 @@ from trainer.results import device_name
 RESULTS = Path(__file__).with_name("results")
 ROWS = "5x4,50x4,100x4,500x8,500x32,1000x32"
 PLAIN_GIB_PER_CLASS = 0.024  # of a training step, measured; decides what fits
-COLUMNS = ["device", "torch", "method", "mode", "classes", "batch", "plain_seconds", "fast_seconds", "ratio", "plain_gib", "fast_gib", "plain_gflop", "fast_gflop", "fast_share_of_product_rate", "images_per_second", "kernels"]
+COLUMNS = (
+    "device torch method mode classes batch plain_seconds fast_seconds ratio plain_gib fast_gib "
+    "plain_gflop fast_gflop fast_share_of_product_rate images_per_second kernels"
+).split()
 
 
 def measure_row(method: str, mode: str, classes: int, batch: int, repeat: int) -> dict:

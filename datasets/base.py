@@ -1,4 +1,4 @@
-"""What all readers share: split file -> lists of items -> few-shot draw -> base or new classes.
+"""What all readers share: lists of items -> few-shot draw -> base or new classes -> checks.
 
 The order matters. The draw runs over all classes with a generator of its own, seeded by SEED: train
 first, then validation with at most 4 shots. Base and new classes are cut from that same draw.
@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from dassl.data.datasets import DatasetBase, Datum
-from dassl.utils import read_json
+from datasets.catalog import find
 
-__all__ = ["Split", "SplitFileDataset", "draw_shots", "read_split", "subsample_classes"]
+__all__ = ["Reader", "Split", "draw_shots", "subsample_classes"]
 
 MAX_VAL_SHOTS = 4
 
@@ -25,37 +25,6 @@ class Split(NamedTuple):
     train: list[Datum]
     val: list[Datum]
     test: list[Datum]
-
-
-def read_split(path: Path, image_dir: Path) -> Split:
-    """The items of a split file in its order: `[path, label, class name]` under train, val, test.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a key is missing, or a path leaves `image_dir`.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"No split file at {str(path)!r}. Is --root the folder that holds {path.parent.name}/? "
-            "The README's section on data says where the file comes from."
-        )
-    print(f"Reading split from {path}")
-    split = read_json(str(path))
-    if missing := [part for part in Split._fields if part not in split]:
-        raise ValueError(f"{str(path)!r} has no {missing}: it is not a split file")
-    return Split(*(_items(split[part], image_dir, path) for part in Split._fields))
-
-
-def _items(rows: Sequence[Sequence], image_dir: Path, source: Path) -> list[Datum]:
-    prefix = f"{image_dir}{os.sep}"
-    items = []
-    for name, label, classname in rows:
-        if name.startswith("/") or ".." in PurePosixPath(name).parts:
-            raise ValueError(
-                f"{str(source)!r} lists {name!r}, which lies outside {str(image_dir)!r}"
-            )
-        items.append(Datum.unchecked(prefix + name, int(label), 0, classname))
-    return items
 
 
 def draw_shots(items: list[Datum], num_shots: int, rng: random.Random) -> list[Datum]:
@@ -103,11 +72,15 @@ def check_labels(split: Split, source: str) -> None:
     labels = {item.label for item in split.train}
     if gaps := sorted(set(range(max(labels, default=-1) + 1)) - labels):
         raise ValueError(
-            f"{source}: no training image has label {_some(gaps)}; labels must be 0..n-1"
+            f"{source}: no training image has label {_some(gaps)}; labels must be 0..n-1. "
+            "Get the split file, or the missing class folder, again."
         )
     for part in ("val", "test"):
         if unknown := sorted({item.label for item in getattr(split, part)} - labels):
-            raise ValueError(f"{source}: {part} has label {_some(unknown)}, which train has not")
+            raise ValueError(
+                f"{source}: {part} has label {_some(unknown)}, which train has not. "
+                "Is the split file complete?"
+            )
 
 
 def check_files(items: Sequence[Datum], source: str) -> None:
@@ -117,52 +90,95 @@ def check_files(items: Sequence[Datum], source: str) -> None:
         FileNotFoundError: with their number and the first.
     """
     missing = [item.impath for item in items if not os.path.isfile(item.impath)]
-    if missing:
-        raise FileNotFoundError(
-            f"{source}: {len(missing):,} of {len(items):,} images are missing, the first is "
-            f"{missing[0]!r}. Unpack the archive again, or correct --root."
-        )
+    if not missing:
+        return
+    remedy = "Unpack the archive again, or correct --root."
+    if len(missing) == len(items):
+        remedy = "Is the split file that of another data set, or --root the wrong folder?"
+    raise FileNotFoundError(
+        f"{source}: {len(missing):,} of {len(items):,} images are missing, the first is "
+        f"{missing[0]!r}. {remedy}"
+    )
+
+
+def shared_names(items: Sequence[Datum]) -> dict[str, list[int]]:
+    """Class names that several labels have."""
+    labels: dict[str, set[int]] = {}
+    for item in items:
+        labels.setdefault(item.classname, set()).add(item.label)
+    return {name: sorted(found) for name, found in labels.items() if len(found) > 1}
 
 
 def _some(labels: list[int]) -> str:
     return ", ".join(map(str, labels[:5])) + (", ..." if len(labels) > 5 else "")
 
 
-class SplitFileDataset(DatasetBase):
-    """A data set with a split file; subclasses name folders and file.
+class Reader(DatasetBase):
+    """A data set of the catalog; subclasses say how its lists are read.
 
     Attributes:
         draw_hash: sha256 of the training items (relative path, label, class name), in order.
     """
 
-    dataset_dir: str
-    image_dir: str
-    split_file: str
+    draws_val = True  # ImageNet's validation list is its test list, and stays whole
 
     def __init__(self, cfg: Any) -> None:
-        root = Path(cfg.DATASET.ROOT).expanduser().absolute()
-        folder = root / self.dataset_dir
-        image_dir = folder / self.image_dir
-        split = read_split(folder / self.split_file, image_dir)
-        num_shots = cfg.DATASET.NUM_SHOTS
-        if num_shots >= 1:
-            rng = random.Random(cfg.SEED if cfg.SEED >= 0 else None)
-            train = draw_shots(split.train, num_shots, rng)
-            split = Split(
-                train, draw_shots(split.val, min(num_shots, MAX_VAL_SHOTS), rng), split.test
+        c = cfg.DATASET
+        self.name = type(self).__name__
+        root = Path(c.ROOT).expanduser().absolute()
+        folder = self.locate(root)
+        split = self.read(folder, allow_official=c.OFFICIAL_LISTS)
+        split = self.select(split, c.NUM_SHOTS, cfg.SEED, c.SUBSAMPLE_CLASSES)
+        check_labels(split, self.name)
+        self.check_files(split)
+        for name, labels in shared_names(split.train).items():
+            print(f"Labels {_some(labels)} share the class name {name!r}; they stay apart")
+        self.draw_hash = hash_items(split.train, folder)
+        super().__init__(train_x=split.train, val=split.val or None, test=split.test)
+
+    def locate(self, root: Path) -> Path:
+        """The data set's folder below `root`.
+
+        Raises:
+            FileNotFoundError: it is not there; the message says whether `root` is a level too low.
+        """
+        folder = root / find(self.name).folder
+        if folder.is_dir():
+            return folder
+        if root.name == folder.name:
+            raise FileNotFoundError(
+                f"{self.name}: there is no {folder}; --root must be the folder above, {root.parent}"
             )
-        split = subsample_classes(split, cfg.DATASET.SUBSAMPLE_CLASSES)
-        name = type(self).__name__
-        check_labels(split, name)
-        check_files([*split.train, *split.val, *split.test], name)
-        self.draw_hash = hash_items(split.train, image_dir)
-        super().__init__(train_x=split.train, val=split.val, test=split.test)
+        raise FileNotFoundError(
+            f"{self.name}: there is no {folder}. --root is the folder that holds {folder.name}/; "
+            "scripts/check_data.py says what belongs there and where it comes from."
+        )
+
+    def read(self, folder: Path, allow_official: bool) -> Split:
+        """All items of the data set in `folder`."""
+        raise NotImplementedError
+
+    def select(self, split: Split, num_shots: int, seed: int, which: str) -> Split:
+        """The few-shot draw, then base or new classes."""
+        if num_shots >= 1:
+            rng = random.Random(seed if seed >= 0 else None)
+            train = draw_shots(split.train, num_shots, rng)
+            val = split.val
+            if self.draws_val:
+                val = draw_shots(val, min(num_shots, MAX_VAL_SHOTS), rng)
+            split = Split(train, val, split.test)
+        return subsample_classes(split, which)
+
+    def check_files(self, split: Split) -> None:
+        """Refuse missing pictures; once, and only those in use."""
+        check_files([*split.train, *split.val, *split.test], self.name)
 
 
-def hash_items(items: Sequence[Datum], image_dir: Path) -> str:
-    """sha256 over relative path, label and class name of the items, in order."""
+def hash_items(items: Sequence[Datum], folder: Path) -> str:
+    """sha256 over path below `folder`, label and class name of the items, in order."""
     digest = hashlib.sha256()
+    prefix = f"{folder}{os.sep}"
     for item in items:
-        path = PurePosixPath(os.path.relpath(item.impath, image_dir).replace(os.sep, "/"))
+        path = PurePosixPath(item.impath.removeprefix(prefix).replace(os.sep, "/"))
         digest.update(f"{path}\t{item.label}\t{item.classname}\n".encode())
     return digest.hexdigest()

@@ -25,6 +25,11 @@ def extend_cfg(cfg: CfgNode) -> None:
     """Add this project's keys to Dassl's defaults, in place."""
     cfg.TASK = "B2N"  # base to novel; FS: few-shot; CD: cross-dataset
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # or base, new
+    cfg.DATASET.OFFICIAL_LISTS = False  # split a data set whose split file is absent
+    cfg.DATASET.CSV = ""  # Folder: a file of path,label[,split] instead of class folders
+    cfg.DATASET.TEMPLATE = ""  # prompt template instead of the data set's, e.g. "a photo of a {}."
+    cfg.DATASET.CLASSNAMES = ""  # Folder: a file of names, one a line, in label order
+    cfg.DATALOADER.CACHE_MB = 512  # keep decoded training pictures if they fit; 0: never
     cfg.TEST.PREDICTIONS = False  # write predictions.csv, a row per image
     cfg.TEST.PREC = ""  # amp, bf16 or fp32; empty: as published, fp32 where PREC is amp
     cfg.TRAIN.COMPILE = False  # torch.compile the step

@@ -8,7 +8,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as T
 
+from dassl.data.cache import PixelCache
 from dassl.data.datasets import build_dataset
+from dassl.data.loader import EpochSeed, PersistentLoader
 from dassl.data.samplers import build_sampler
 from dassl.data.transforms import INTERPOLATION_MODES, build_transform
 from dassl.utils import read_image
@@ -43,13 +45,21 @@ def build_data_loader(
         n_domain=n_domain,
         n_ins=n_ins,
     )
-    loader = DataLoader(
-        (dataset_wrapper or DatasetWrapper)(cfg, data_source, transform=tfm, is_train=is_train),
+    wrapped = (dataset_wrapper or DatasetWrapper)(
+        cfg, data_source, transform=tfm, is_train=is_train
+    )
+    num_workers = _num_workers(cfg.DATALOADER.NUM_WORKERS, len(sampler), batch_size)
+    kind, more = DataLoader, {}
+    if num_workers and isinstance(wrapped, DatasetWrapper):
+        kind, more = PersistentLoader, {"epoch_seed": wrapped.epoch_seed}
+    loader = kind(
+        wrapped,
         batch_size=batch_size,
         sampler=sampler,
-        num_workers=_num_workers(cfg.DATALOADER.NUM_WORKERS, len(sampler), batch_size),
+        num_workers=num_workers,
         drop_last=is_train and len(data_source) >= batch_size,
         pin_memory=torch.cuda.is_available() and cfg.USE_CUDA,
+        **more,
     )
     if len(loader) == 0:
         raise ValueError(
@@ -170,6 +180,11 @@ class DatasetWrapper(Dataset):
     ) -> None:
         self.cfg, self.data_source, self.transform = cfg, data_source, transform
         self.is_train = is_train
+        self.epoch_seed = EpochSeed()
+        limit_mb = cfg.DATALOADER.get("CACHE_MB", 0) if is_train else 0
+        self.cache = None
+        if limit_mb:
+            self.cache = PixelCache.if_it_fits([item.impath for item in data_source], limit_mb)
         self.k_tfm = cfg.DATALOADER.K_TRANSFORMS if is_train else 1
         self.return_img0 = cfg.DATALOADER.RETURN_IMG0
         if self.k_tfm > 1 and transform is None:
@@ -186,6 +201,7 @@ class DatasetWrapper(Dataset):
         return len(self.data_source)
 
     def __getitem__(self, idx: int) -> dict[str, Any]:
+        self.epoch_seed.apply()
         item = self.data_source[idx]
         output = {
             "label": item.label,
@@ -193,7 +209,7 @@ class DatasetWrapper(Dataset):
             "impath": item.impath,
             "index": idx,
         }
-        image = read_image(item.impath)
+        image = read_image(item.impath) if self.cache is None else self.cache.read(idx)
         if self.transform is None:
             output["img"] = image
         elif isinstance(self.transform, (list, tuple)):

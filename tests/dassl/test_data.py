@@ -10,6 +10,7 @@ from PIL import Image
 
 from dassl.config import get_cfg_default
 from dassl.data import DatasetWrapper
+from dassl.data.cache import PixelCache
 from dassl.data.data_manager import build_data_loader
 from dassl.data.datasets import DatasetBase, Datum
 from dassl.data.samplers import build_sampler
@@ -77,8 +78,8 @@ def test_wrapper_s_variants(cfg, items):
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_image_order_follows_two_draws_an_epoch(cfg, items, workers):
     cfg.DATALOADER.NUM_WORKERS = workers
-    torch.manual_seed(7)
     data = loader(cfg, items, 5, True, "RandomSampler")
+    torch.manual_seed(7)
     got = [torch.cat([b["index"] for b in data]).tolist() for _ in range(3)]
     torch.manual_seed(7)
     for order in got:
@@ -86,6 +87,44 @@ def test_image_order_follows_two_draws_an_epoch(cfg, items, workers):
         seed = int(torch.empty((), dtype=torch.int64).random_().item())
         generator = torch.Generator().manual_seed(seed)
         assert order == torch.randperm(20, generator=generator).tolist()
+
+
+def test_kept_workers_give_what_fresh_ones_give(cfg, items):
+    """Augmentations too: a resumed run has fresh workers where the other kept its own."""
+    cfg.DATALOADER.NUM_WORKERS = 2
+    choices = ("random_resized_crop", "random_flip", "colorjitter", "random_translation")
+    cfg.INPUT.TRANSFORMS = choices
+    kept = loader(cfg, items, 5, True, "RandomSampler")
+    torch.manual_seed(7)
+    list(kept), list(kept)
+    state = torch.get_rng_state()
+    want = torch.cat([b["img"] for b in kept])
+    torch.set_rng_state(state)
+    fresh = loader(cfg, items, 5, True, "RandomSampler")
+    assert torch.equal(torch.cat([b["img"] for b in fresh]), want)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_cached_pictures_have_the_same_pixels(cfg, items, workers):
+    from yacs.config import CfgNode
+
+    cfg.DATALOADER.NUM_WORKERS = workers
+    results = []
+    for limit in (0, 1):
+        own = cfg.clone()
+        own.DATALOADER = CfgNode(dict(cfg.DATALOADER) | {"CACHE_MB": limit})
+        data = loader(own, items, 5, True, "RandomSampler")
+        assert (data.dataset.cache is None) == (limit == 0)
+        torch.manual_seed(3)
+        results.append([torch.cat([b["img"] for b in data]) for _ in range(3)])
+    for plain, cached in zip(*results, strict=True):
+        assert torch.equal(plain, cached)
+
+
+def test_a_cache_that_does_not_fit_is_left_out(items):
+    paths = [item.impath for item in items]
+    assert PixelCache.if_it_fits(paths, 1) is not None
+    assert PixelCache.if_it_fits(paths * 40, 1) is None
 
 
 def test_datum_is_read_only_and_checks_its_file(items):

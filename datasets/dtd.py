@@ -1,0 +1,17 @@
+"""Describable Textures: forty-seven kinds of texture."""
+
+import random
+from pathlib import Path
+
+from dassl.data.datasets import DATASET_REGISTRY
+from datasets.base import Split
+from datasets.split_file import SplitFileReader, split_folders
+
+
+@DATASET_REGISTRY.register()
+class DescribableTextures(SplitFileReader):
+    """`dtd/images/<class>/*.jpg`."""
+
+    def read_official(self, folder: Path, rng: random.Random) -> Split:
+        """By class folders; the archive's own lists are not used."""
+        return split_folders(folder / "images", rng)

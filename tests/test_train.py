@@ -187,7 +187,7 @@ def test_seed_zero_counts_and_gives_repeatable_runs(eurosat_root, clip_file, tmp
 
 WRONG = [
     (["OPTIM.LRR", "1"], "Did you mean 'OPTIM.LR'"),
-    (["DATASET.ROOT", "/nowhere"], "Is --root the folder that holds eurosat/"),
+    (["DATASET.ROOT", "/nowhere"], "--root is the folder that holds eurosat/"),
     (["INPUT.SIZE", "(224,224)"], "takes (32, 32)"),
     (["TRAINER.MMRL.REP_LAYERS", "[4,5]"], "REP_LAYERS contains [5]; this encoder has layers 1"),
     (["TRAINER.MMRL.REP_LAYERS", "[]"], "REP_LAYERS is empty"),

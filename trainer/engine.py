@@ -22,7 +22,7 @@ from trainer.model import MMRLModel, Output
 from trainer.precision import EncoderPrecision, make_scaler
 from trainer.published_keys import to_published
 from trainer.resume import ResumeFile
-from trainer.templates import prompts
+from trainer.templates import print_classes, prompts
 
 __all__ = ["EvaluatingTrainer", "RepresentationTrainer", "load_frozen_clip"]
 
@@ -79,7 +79,8 @@ class EvaluatingTrainer(TrainerX):
 
     def prompts(self) -> Tensor:
         """Tokens (C, 77) of the class names in the data set's template, on the device."""
-        texts = prompts(self.dm.dataset.classnames, self.cfg.DATASET.NAME)
+        c = self.cfg.DATASET
+        texts = prompts(self.dm.dataset.classnames, c.NAME, c.TEMPLATE)
         return clip.tokenize(texts).to(self.device)
 
 
@@ -257,6 +258,28 @@ class RepresentationTrainer(EvaluatingTrainer):
         restore_random_states(state["random_states"])
         print(f"Previous epoch: {state['epoch']}")
         return state["epoch"]
+
+    def before_train(self) -> None:
+        """As Dassl's; own pictures are shown first, as the trainer sees them."""
+        if getattr(self.dm.dataset, "is_own", False):
+            self.show_own_data()
+        super().before_train()
+
+    def show_own_data(self) -> None:
+        """Print prompts, files of each class, and what CLIP itself makes of the test pictures."""
+        c, dataset = self.cfg.DATASET, self.dm.dataset
+        print_classes(dataset, prompts(dataset.classnames, c.NAME, c.TEMPLATE))
+        states = random_states()  # looking must not change what training draws
+        self.set_model_mode("eval")
+        correct = 0
+        for batch in self.test_loader:
+            image, label = self.parse_batch_test(batch)
+            features = self.model.frozen_features(image)
+            correct += int((features.image @ features.text.t()).argmax(1).eq(label).sum())
+        restore_random_states(states)
+        print(
+            f"Zero-shot CLIP is right on {100 * correct / len(dataset.test):.1f}% of the test set"
+        )
 
     def after_epoch(self) -> None:
         """Save as configured, then the rolling resume file."""

@@ -1,6 +1,10 @@
 """The prompt template of each data set: class name -> prompt."""
 
-__all__ = ["prompts"]
+import os
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["print_classes", "prompts"]
 
 _DEFAULT = "a photo of a {}."
 _TEMPLATES = {
@@ -26,3 +30,13 @@ def prompts(classnames: list[str], dataset: str, template: str = "") -> list[str
     if "{}" not in template:
         raise ValueError(f"The template {template!r} has no {{}} where the class name goes")
     return [template.format(name.replace("_", " ")) for name in classnames]
+
+
+def print_classes(dataset: Any, texts: Sequence[str], num_files: int = 3) -> None:
+    """A line a class: its prompt, how many training pictures it has, and the first few."""
+    files: dict[int, list[str]] = {}
+    for item in dataset.train_x:
+        files.setdefault(item.label, []).append(os.path.basename(item.impath))
+    for label, text in enumerate(texts):
+        shown = ", ".join(files[label][:num_files])
+        print(f"{label}: {text!r}, {len(files[label])} training pictures: {shown}")

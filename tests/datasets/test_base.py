@@ -127,5 +127,7 @@ def test_two_names_for_one_label_are_refused(tmp_path):
 
 
 def test_a_wrong_root_is_answered_with_the_folder_that_is_missing(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"split_zhou_EuroSAT\.json.*--root.*eurosat/"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no .*/eurosat\. --root is the folder that holds eurosat/"
+    ):
         build_dataset(build_cfg(tmp_path, 4, "all"))

@@ -1,0 +1,170 @@
+"""Is a data set usable? root, name -> a status and sentences that say what to do."""
+
+import contextlib
+import io
+import os
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+import datasets
+from dassl.data.datasets import DATASET_REGISTRY, Datum
+from dassl.utils import read_image
+from datasets.base import Reader, Split, check_labels, shared_names
+from datasets.catalog import Entry, find
+
+__all__ = ["Report", "check_dataset", "expected_tree"]
+
+
+class Report(NamedTuple):
+    """What was found."""
+
+    entry: Entry
+    status: str  # found, missing, incomplete, wrong counts, unreadable
+    sentences: list[str]
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether training and evaluation can go ahead."""
+        return self.status == "found"
+
+
+def check_dataset(
+    root: Path, name: str, deep: bool = False, allow_official: bool = False
+) -> Report:
+    """Read the lists, look for every file, count; `deep`: decode every picture.
+
+    Raises:
+        ValueError: no data set has that name.
+    """
+    entry = find(name)
+    assert datasets  # importing the package registers the readers
+    reader = DATASET_REGISTRY.get(entry.name)
+    bare = reader.__new__(reader)  # its lists are wanted, not its draw
+    bare.name = entry.name
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            folder = Reader.locate(bare, root.expanduser().absolute())
+            split = bare.read(folder, allow_official)
+    except (FileNotFoundError, ValueError) as error:
+        status = "incomplete" if (root / entry.folder).is_dir() else "missing"
+        return Report(entry, status, [str(error), *sources(entry)])
+    return _check_split(entry, folder, split, deep)
+
+
+def _check_split(entry: Entry, folder: Path, split: Split, deep: bool) -> Report:
+    notes = _notes(folder, split)
+    try:
+        check_labels(split, entry.name)
+    except ValueError as error:
+        return Report(entry, "incomplete", [str(error), *notes])
+    items = [*split.train, *({id(i): i for i in [*split.val, *split.test]}.values())]
+    if missing := missing_files(items):
+        return Report(entry, "incomplete", [*_missing(missing, len(items)), *sources(entry)])
+    if deep and (bad := unreadable_files(items)):
+        shown = [f"{error} Get the file from the archive again." for error in bad[:3]]
+        return Report(entry, "unreadable", [f"{len(bad)} pictures cannot be read.", *shown])
+    if wrong := _wrong_counts(entry, split):
+        return Report(entry, "wrong counts", [*wrong, *sources(entry), *notes])
+    return Report(entry, "found", notes)
+
+
+def _missing(missing: list[str], total: int) -> list[str]:
+    folders = Counter(os.path.dirname(path) for path in missing)
+    gone = [folder for folder in folders if not os.path.isdir(folder)]
+    text = f"{len(missing):,} of {total:,} pictures are missing, the first is {missing[0]!r}."
+    if len(missing) == total:
+        return [text, "Is the split file that of another data set? Fetch it again."]
+    if gone:
+        return [text, f"{len(gone)} class folders are gone, the first is {gone[0]!r}."]
+    return [text]
+
+
+def _wrong_counts(entry: Entry, split: Split) -> list[str]:
+    val = [] if entry.val == 0 else split.val
+    classes = len({item.label for item in split.train})
+    found = (classes, len(split.train), len(val), len(split.test))
+    wanted = (entry.classes, entry.train, entry.val, entry.test)
+    names = ("classes", "train", "val", "test")
+    return [
+        f"{name}: found {have:,}, the published data set has {want:,}."
+        for name, have, want in zip(names, found, wanted, strict=True)
+        if have != want
+    ]
+
+
+def _notes(folder: Path, split: Split) -> list[str]:
+    notes = [
+        f"Note: labels {', '.join(map(str, labels[:3]))} share the name {name!r}; they stay apart."
+        for name, labels in shared_names(split.train).items()
+    ]
+    for path in sorted(folder.glob("*.txt")) + sorted(folder.glob("*/*.txt")):
+        with open(path, "rb") as file:
+            if b"\r\n" in file.read(4096):
+                notes.append(f"Note: {path} has CR LF line ends; they are read as LF.")
+    if not os.access(folder, os.W_OK):
+        notes.append(f"Note: {folder} is read-only; nothing is ever written there.")
+    return notes + [f"Note: {path} is no class folder; it is ignored." for path in _strays(split)]
+
+
+def _strays(split: Split) -> list[str]:
+    """Files that lie among the class folders."""
+    parents = {os.path.dirname(os.path.dirname(item.impath)) for item in split.train[:1]}
+    return [
+        entry.path
+        for parent in parents
+        for entry in os.scandir(parent)
+        if entry.is_file() and any(e.is_dir() for e in os.scandir(parent))
+    ][:3]
+
+
+def missing_files(items: Iterable[Datum]) -> list[str]:
+    """The paths that are no files; folders are listed once instead of asking for every file."""
+    names_in: dict[str, set[str]] = {}
+    missing = []
+    for item in items:
+        folder, name = os.path.split(item.impath)
+        if folder not in names_in:
+            names_in[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+        if name not in names_in[folder]:
+            missing.append(item.impath)
+    return missing
+
+
+def unreadable_files(items: list[Datum]) -> list[str]:
+    """What is wrong with each picture that cannot be decoded; on all cores."""
+    paths = sorted({item.impath for item in items})
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        results = pool.map(_fault_of, paths, chunksize=64)
+        return [fault for fault in tqdm(results, total=len(paths), desc="decode") if fault]
+
+
+def _fault_of(path: str) -> str:
+    try:
+        read_image(path)
+    except (ValueError, FileNotFoundError) as error:
+        return str(error)
+    return ""
+
+
+def sources(entry: Entry) -> list[str]:
+    """Where the missing pieces come from, and where they go."""
+    lines = [f"Images: {source}; below {entry.folder}/{entry.images}" for source in entry.sources]
+    if entry.drive_id:
+        file = entry.split_file or "classnames.txt"
+        lines.append(f"{file}: gdown {entry.drive_id}, into {entry.folder}/")
+    return lines
+
+
+def expected_tree(entry: Entry, root: Path) -> str:
+    """What belongs below the root, beside what is there."""
+    wanted = [f"{entry.folder}/", f"{entry.folder}/{entry.images}/"]
+    wanted += [f"{entry.folder}/{entry.split_file or 'classnames.txt'}"]
+    lines = [f"  {'there' if (root / path).exists() else 'ABSENT':<7} {path}" for path in wanted]
+    folder = root / entry.folder
+    found = sorted(p.name for p in folder.iterdir())[:8] if folder.is_dir() else []
+    return "\n".join([*lines, f"  found in {folder}: {', '.join(found) or 'nothing'}"])

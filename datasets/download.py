@@ -1,0 +1,170 @@
+"""Fetch what can be fetched: name -> split file, class names and pictures in their places.
+
+Downloads resume and appear whole; archives are unpacked beside their place and then moved there.
+"""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from datasets.catalog import find
+
+__all__ = ["ARCHIVES", "Archive", "download_dataset"]
+
+
+class Archive(NamedTuple):
+    """An archive of one data set."""
+
+    url: str  # or a Google Drive id
+    md5: str  # empty: unknown
+    file: str
+    inside: str  # the folder in the unpacked archive whose content is wanted
+    target: str  # where that goes, below the data set's folder
+
+
+_VGG = "https://www.robots.ox.ac.uk/~vgg/data"
+ARCHIVES = {
+    "Caltech101": Archive(
+        "https://data.caltech.edu/records/mzrjq-6wc02/files/caltech-101.zip",
+        "3138e1922a9193bfa496528edbbc45d0", "caltech-101.zip",
+        "caltech-101/101_ObjectCategories.tar.gz/101_ObjectCategories", "101_ObjectCategories",
+    ),
+    "OxfordPets": Archive(
+        f"{_VGG}/pets/data/images.tar.gz", "5c4f3ee8e5d25df40f4fd59a7f44e54c", "images.tar.gz",
+        "images", "images",
+    ),
+    "OxfordFlowers": Archive(
+        f"{_VGG}/flowers/102/102flowers.tgz", "52808999861908f626f3c1f4e79d11fa",
+        "102flowers.tgz", "jpg", "jpg",
+    ),
+    "Food101": Archive(
+        "http://data.vision.ee.ethz.ch/cvl/food-101.tar.gz", "85eeb15f3717b99a5da872d97d918f87",
+        "food-101.tar.gz", "food-101/images", "images",
+    ),
+    "FGVCAircraft": Archive(
+        f"{_VGG}/fgvc-aircraft/archives/fgvc-aircraft-2013b.tar.gz", "",
+        "fgvc-aircraft-2013b.tar.gz", "fgvc-aircraft-2013b/data", "",
+    ),
+    "DescribableTextures": Archive(
+        f"{_VGG}/dtd/download/dtd-r1.0.1.tar.gz", "fff73e5086ae6bdbea199a49dfb8a4c1",
+        "dtd-r1.0.1.tar.gz", "dtd/images", "images",
+    ),
+    "EuroSAT": Archive(
+        "https://zenodo.org/records/7711810/files/EuroSAT_RGB.zip",
+        "f46e308c4d50d4bf32fedad2d3d62f3b", "EuroSAT_RGB.zip", "EuroSAT_RGB", "2750",
+    ),
+    "UCF101": Archive(
+        "10Jqome3vtUA2keJkNanAiFpgbyC9Hc2O", "", "UCF-101-midframes.zip", "UCF-101-midframes",
+        "UCF-101-midframes",
+    ),
+    "ImageNetV2": Archive(
+        "https://s3-us-west-2.amazonaws.com/imagenetv2public/imagenetv2-matched-frequency.tar.gz",
+        "", "imagenetv2-matched-frequency.tar.gz", "imagenetv2-matched-frequency-format-val",
+        "imagenetv2-matched-frequency-format-val",
+    ),
+    "ImageNetA": Archive(
+        "https://people.eecs.berkeley.edu/~hendrycks/imagenet-a.tar", "", "imagenet-a.tar",
+        "imagenet-a", "imagenet-a",
+    ),
+    "ImageNetR": Archive(
+        "https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar", "", "imagenet-r.tar",
+        "imagenet-r", "imagenet-r",
+    ),
+}  # fmt: skip
+
+
+def download_dataset(root: Path, name: str, mirror: str = "", md5: str | None = None) -> list[str]:
+    """Fetch all that can be fetched of one data set; returns what has to be done by hand.
+
+    `mirror`: a URL below which the files lie under their own names, instead of the original
+    places. What is there already is left alone.
+
+    Raises:
+        ConnectionError: a download failed; the message has the file and the way by hand.
+        ValueError: a file's checksum is wrong.
+    """
+    entry = find(name)
+    folder = root.expanduser() / entry.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    if entry.drive_id:
+        file = entry.split_file or "classnames.txt"
+        fetch(entry.drive_id, folder / file, mirror)
+    archive = ARCHIVES.get(entry.name)
+    if archive is None:
+        return [f"{entry.config}: by hand: {source}" for source in entry.sources]
+    target = folder / archive.target
+    if (archive.target and target.is_dir()) or (target / "variants.txt").is_file():
+        print(f"{entry.config}: {target} is there")
+        return []
+    path = folder / archive.file
+    fetch(archive.url, path, mirror)
+    check_md5(path, archive.md5 if md5 is None else md5)
+    unpack(path, archive.inside, target)
+    path.unlink()
+    return []
+
+
+def fetch(source: str, path: Path, mirror: str = "") -> None:
+    """Download into `path`, going on where an earlier try stopped; it appears when it is whole."""
+    if path.is_file():
+        return
+    import gdown
+
+    is_url = "://" in source
+    url = f"{mirror.rstrip('/')}/{path.name}" if mirror else source if is_url else None
+    try:
+        gdown.download(
+            url=url, id=None if url else source, output=str(path), resume=True, quiet=False
+        )
+    except Exception as error:  # gdown and requests raise many kinds; the remedy is one
+        raise ConnectionError(
+            f"Cannot download {path.name} ({type(error).__name__}: {error}). Try again: it goes on "
+            f"where it stopped. Or fetch {url or 'https://drive.google.com/file/d/' + source} by "
+            f"hand and put it at {path}."
+        ) from error
+
+
+def check_md5(path: Path, wanted: str) -> None:
+    """Refuse, and remove, a file whose checksum is another one."""
+    if not wanted:
+        return
+    digest = hashlib.md5(usedforsecurity=False)
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    if digest.hexdigest() != wanted:
+        path.unlink()
+        raise ValueError(
+            f"{path} has md5 {digest.hexdigest()}, not {wanted}; it was removed, run again"
+        )
+
+
+def unpack(path: Path, inside: str, target: Path) -> None:
+    """Unpack beside `target`, then move the folder `inside` there; archives in archives too."""
+    work = path.parent / ".partial-unpack"
+    shutil.rmtree(work, ignore_errors=True)
+    extract(path, work)
+    current = work
+    for part in inside.split("/"):
+        current = current / part
+        if current.is_file():
+            extract(current, current.with_name(f"{part}.d"))
+            current = current.with_name(f"{part}.d")
+    if target == path.parent:  # the folder's content goes beside the archive
+        for child in current.iterdir():
+            os.replace(child, target / child.name)
+    else:
+        os.replace(current, target)
+    shutil.rmtree(work)
+
+
+def extract(path: Path, folder: Path) -> None:
+    """All of an archive; nothing lands outside `folder`."""
+    if path.name.endswith(".zip"):
+        shutil.unpack_archive(path, folder, "zip")
+    else:
+        shutil.unpack_archive(
+            path, folder, "gztar" if "gz" in path.suffix else "tar", filter="data"
+        )

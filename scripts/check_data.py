@@ -1,0 +1,54 @@
+"""Check data sets before the GPU finds out: one line each, and what to do about what is wrong.
+
+    python scripts/check_data.py --root DATA
+    python scripts/check_data.py --root DATA eurosat dtd --deep
+
+Exit code 1 if something that was asked for cannot be used.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from datasets.catalog import CATALOG, find
+from datasets.check import check_dataset, expected_tree
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All options."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="data sets (default: all fifteen)")
+    parser.add_argument("--root", required=True, type=Path, help="folder that holds their folders")
+    parser.add_argument("--deep", action="store_true", help="decode every picture, on all cores")
+    parser.add_argument(
+        "--official", action="store_true", help="accept official lists where a split file is absent"
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Check and print."""
+    args = build_parser().parse_args(argv)
+    try:
+        entries = [find(name) for name in args.names] or list(CATALOG)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    bad = 0
+    for entry in entries:
+        report = check_dataset(args.root, entry.name, args.deep, args.official)
+        print(f"{entry.config:<16} {report.status}")
+        for sentence in report.sentences:
+            print(f"    {sentence}")
+        if not report.is_usable:
+            print(expected_tree(entry, args.root))
+            bad += 1
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

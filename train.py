@@ -178,7 +178,7 @@ def main(argv: list[str] | None = None) -> int:
         elif not args.no_train:
             trainer.train()
     except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {str(error).strip().splitlines()[-1]}", file=sys.stderr)
         return 2
     except (FloatingPointError, MemoryError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -15,7 +15,9 @@ START, END = "<!-- speed: made by python -m benchmarks.table -->\n", "<!-- speed
 
 def make_table() -> str:
     """One Markdown table a device, MMRL and MMRL++ in training and evaluation."""
-    return "\n".join(_table_of(path) for path in sorted(RESULTS.glob("*.csv")))
+    return "\n".join(
+        _table_of(path) for path in sorted(RESULTS.glob("*.csv")) if path.name != "pipeline.csv"
+    )
 
 
 def _table_of(path: Path) -> str:

@@ -52,8 +52,9 @@ ARCHIVES = {
         "dtd-r1.0.1.tar.gz", "dtd/images", "images",
     ),
     "EuroSAT": Archive(
-        "https://zenodo.org/records/7711810/files/EuroSAT_RGB.zip",
-        "f46e308c4d50d4bf32fedad2d3d62f3b", "EuroSAT_RGB.zip", "EuroSAT_RGB", "2750",
+        "https://huggingface.co/datasets/torchgeo/eurosat/resolve/"
+        "c877bcd43f099cd0196738f714544e355477f3fd/EuroSAT.zip",
+        "c8fa014336c82ac7804f0398fcb19387", "EuroSAT.zip", "2750", "2750",
     ),
     "UCF101": Archive(
         "10Jqome3vtUA2keJkNanAiFpgbyC9Hc2O", "", "UCF-101-midframes.zip", "UCF-101-midframes",

@@ -1,0 +1,155 @@
+"""Own pictures: from class folders or a CSV to results.json, without writing Python."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+import train
+from conftest import REPOSITORY, TINY_OPTIONS, build_cfg
+from dassl.data.datasets import build_dataset
+
+NAMES = "zero one two three four five six seven eight nine".split()
+
+
+def write_digits(root, parts):
+    """The 10-class digits that ship with scikit-learn, as PNG files, names as class folders."""
+    data = load_digits()
+    seen = dict.fromkeys(NAMES, 0)
+    for image, target in zip(data.images, data.target, strict=True):
+        name = NAMES[target]
+        for part, (first, last) in parts.items():
+            if first <= seen[name] < last:
+                folder = root / part / name
+                folder.mkdir(parents=True, exist_ok=True)
+                pixels = (image * 15.9).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{seen[name]:03d}.png")
+        seen[name] += 1
+
+
+def arguments(root, out, clip_file, *opts):
+    options = {"PREC": "fp32", "REP_LAYERS": "[2, 3, 4]", "REP_DIM": "16"}
+    method = [part for k, v in options.items() for part in (f"TRAINER.MMRL.{k}", v)]
+    return [
+        *("--root", str(root), "--output-dir", str(out), "--backbone", clip_file, "--seed", "1"),
+        *("--trainer", "MMRL"),
+        *("--config-file", str(REPOSITORY / "configs/trainers/MMRL/vit_b16.yaml")),
+        *("--dataset-config-file", str(REPOSITORY / "configs/datasets/folder.yaml")),
+        *TINY_OPTIONS, *method, *opts,
+    ]  # fmt: skip
+
+
+def test_digits_to_results_in_one_command(clip_file, tmp_path, capsys):
+    write_digits(tmp_path / "digits", {"train": (0, 4), "test": (4, 8)})
+    template = ("DATASET.TEMPLATE", "a photo of the number {}.")
+    command = arguments(tmp_path / "digits", tmp_path / "out", clip_file, "OPTIM.MAX_EPOCH", "1")
+    assert train.main([*command, *template]) == 0
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["classnames"] == sorted(NAMES)
+    assert results["total"] == 40
+    text = capsys.readouterr().out
+    assert "0: 'a photo of the number eight.', 4 training pictures: " in text
+    assert "Zero-shot CLIP is right on " in text
+    before = text.index("Zero-shot CLIP is right on ")
+    assert before < text.index("epoch [1/1]")
+
+
+TASKS = [("B2N", "base", 5), ("B2N", "new", 5), ("FS", "all", 10), ("CD", "all", 10)]
+
+
+@pytest.mark.parametrize(("task", "which", "classes"), TASKS)
+def test_all_tasks_work(task, which, classes, clip_file, tmp_path):
+    write_digits(tmp_path / "digits", {"train": (0, 4), "test": (4, 6)})
+    opts = ("OPTIM.MAX_EPOCH", "1", "TASK", task, "DATASET.SUBSAMPLE_CLASSES", which)
+    assert train.main(arguments(tmp_path / "digits", tmp_path / "out", clip_file, *opts)) == 0
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert len(results["classnames"]) == classes
+
+
+def folder_cfg(root, **dataset):
+    cfg = build_cfg(root, -1, "all", name="Folder")
+    cfg.defrost()
+    for key, value in dataset.items():
+        cfg.DATASET[key] = value
+    return cfg
+
+
+def test_class_folders_alone_are_cut_by_a_fixed_seed(tmp_path):
+    write_digits(tmp_path, {"": (0, 20)})
+    one, two = (build_dataset(folder_cfg(tmp_path)) for _ in range(2))
+    assert [len(one.train_x), len(one.val), len(one.test)] == [100, 40, 60]
+    assert [i.impath for i in one.test] == [i.impath for i in two.test]
+
+
+def test_a_csv_and_a_file_of_names(tmp_path):
+    write_digits(tmp_path, {"pictures": (0, 5)})
+    with open(tmp_path / "list.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "split"])
+        for path in sorted((tmp_path / "pictures").rglob("*.png")):
+            part = "test" if path.stem == "004" else "train"
+            writer.writerow([path.relative_to(tmp_path), path.parent.name, part])
+    (tmp_path / "names.txt").write_text("\n".join(f"digit {n}" for n in sorted(NAMES)))
+    files = {"CSV": str(tmp_path / "list.csv"), "CLASSNAMES": str(tmp_path / "names.txt")}
+    data = build_dataset(folder_cfg(tmp_path, **files))
+    assert (len(data.train_x), len(data.test), data.val) == (40, 10, None)
+    assert data.classnames == [f"digit {n}" for n in sorted(NAMES)]
+
+
+def save_kinds(folder):
+    """One picture of every kind that people have."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    rgb = Image.fromarray(rng.integers(0, 255, (12, 9, 3), dtype=np.uint8))
+    rgb.convert("CMYK").save(folder / "cmyk.jpg")
+    rgb.convert("P").save(folder / "palette.png")
+    rgb.convert("LA").save(folder / "alpha grey.png")
+    rgb.convert("RGBA").save(folder / "αλφα 画像.png")
+    Image.fromarray(rng.integers(0, 65535, (12, 9), dtype=np.uint16)).save(folder / "deep.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotated
+    rgb.save(folder / "turned.jpg", exif=exif)
+
+
+def test_every_kind_of_picture_is_read_as_pil_converts_it(tmp_path):
+    from dassl.data import DatasetWrapper
+
+    for part in ("train", "test"):
+        for name in ("café crème", "Übung 1"):
+            save_kinds(tmp_path / part / name)
+    cfg = folder_cfg(tmp_path)
+    data = build_dataset(cfg)
+    assert data.classnames == ["café crème", "Übung 1"]
+    for item, got in zip(data.train_x, DatasetWrapper(cfg, data.train_x), strict=True):
+        with Image.open(item.impath) as image:
+            assert np.array_equal(np.array(got["img"]), np.array(image.convert("RGB")))
+
+
+WRONG = [
+    ({}, lambda root: (root / "val" / "a").mkdir(parents=True), r"has \['val'\] but no train/"),
+    ({"CSV": "nowhere.csv"}, lambda root: None, r"nowhere\.csv.*DATASET\.CSV"),
+    ({}, lambda root: write_digits(root, {"train": (0, 2)}), r"20 training and 0 test"),
+    ({}, lambda root: write_digits(root, {"": (0, 2)}), r"2 pictures, too few"),
+    ({}, lambda root: (root / "train" / "a").mkdir(parents=True), r"train/a' holds no picture"),
+]
+
+
+@pytest.mark.parametrize(("dataset", "make", "message"), WRONG)
+def test_what_cannot_be_used_is_said(dataset, make, message, tmp_path):
+    make(tmp_path)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        build_dataset(folder_cfg(tmp_path, **dataset))
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_an_unreadable_picture_stops_the_run_by_name(workers, clip_file, tmp_path, capsys):
+    write_digits(tmp_path / "digits", {"train": (0, 4), "test": (4, 6)})
+    bad = tmp_path / "digits" / "train" / "six" / "001.png"
+    bad.write_bytes(bad.read_bytes()[:60])
+    opts = ("OPTIM.MAX_EPOCH", "1", "DATALOADER.NUM_WORKERS", workers)
+    assert train.main(arguments(tmp_path / "digits", tmp_path / "out", clip_file, *opts)) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"Cannot read the image '{bad}'" in error

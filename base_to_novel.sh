@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Every run of the protocol, both methods: DATA=/path bash base_to_novel.sh [--help for options]
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+: "${DATA:?set DATA to the folder of the data sets}"
+exec python3 scripts/sweep.py base_to_novel "$@"

@@ -1,0 +1,139 @@
+"""Cells against figures computed by hand; missing seeds; the page."""
+
+import csv
+import io
+import json
+import re
+
+import pytest
+
+from scripts import parse_test_res, report
+
+NAMES = {"eurosat": "EuroSAT", "dtd": "DescribableTextures", "imagenet": "ImageNet"}
+
+
+def write(root, trainer, dataset, task, subsample, shots, seed, accuracy):
+    folder = root / f"{task}-{subsample}-{shots}" / dataset / trainer / f"seed{seed}"
+    folder.mkdir(parents=True)
+    results = {
+        "trainer": trainer, "dataset": NAMES.get(dataset, dataset), "task": task, "seed": seed,
+        "subsample_classes": subsample, "num_shots": shots, "accuracy": accuracy,
+        "error_rate": 100 - accuracy, "macro_f1": accuracy,
+    }  # fmt: skip
+    (folder / "results.json").write_text(json.dumps(results))
+    return folder
+
+
+def cells(root, *args):
+    code = report.main([str(root), *args])
+    text = (root / "report" / "report.csv").read_text()
+    rows = csv.DictReader(io.StringIO(text))
+    return code, {(r["table"], r["row"], r["column"]): r for r in rows}
+
+
+def test_base_to_novel_equals_figures_by_hand(tmp_path):
+    for seed, base, novel in ((1, 90.0, 60.0), (2, 92.0, 66.0), (3, 94.0, 63.0)):
+        write(tmp_path, "MMRL", "eurosat", "B2N", "base", 16, seed, base)
+        write(tmp_path, "MMRL", "eurosat", "B2N", "new", 16, seed, novel)
+        write(tmp_path, "MMRL", "dtd", "B2N", "base", 16, seed, 80.0)
+        write(tmp_path, "MMRL", "dtd", "B2N", "new", 16, seed, 60.0)
+    code, found = cells(tmp_path)
+    assert code == 0
+
+    def value(row, column, key="mean"):
+        return float(found["Base to novel", row, column][key])
+
+    assert value("eurosat", "base") == 92.0
+    assert value("eurosat", "base", "spread") == pytest.approx((8 / 3) ** 0.5)
+    assert value("eurosat", "H") == pytest.approx(2 * 92 * 63 / 155)
+    assert value("average (H of the averages)", "base") == 86.0
+    assert value("average (H of the averages)", "H") == pytest.approx(2 * 86 * 61.5 / 147.5)
+    h_dtd = 2 * 80 * 60 / 140
+    assert value("mean of H", "H") == pytest.approx((2 * 92 * 63 / 155 + h_dtd) / 2)
+    assert value("dtd", "base", "published") == 85.67
+    assert value("dtd", "base", "difference") == pytest.approx(-5.67)
+
+
+def test_the_five_eurosat_rows_of_issue_14(tmp_path, capsys):
+    base = (95.71, 96.76, 95.76, 97.40, 97.05)
+    novel = (69.87, 72.23, 74.90, 72.69, 70.59)
+    for seed, (b, n) in enumerate(zip(base, novel, strict=True), start=1):
+        write(tmp_path, "MMRL", "eurosat", "B2N", "base", 16, seed, b)
+        write(tmp_path, "MMRL", "eurosat", "B2N", "new", 16, seed, n)
+    _, found = cells(tmp_path, "--seeds", "1,2,3,4,5")
+    assert found["Base to novel", "eurosat", "base"]["verdict"] == "inside 2 points"
+    novel_cell = found["Base to novel", "eurosat", "novel"]
+    assert novel_cell["verdict"] == "outside"
+    assert float(novel_cell["published"]) == 80.17
+    assert float(novel_cell["difference"]) == pytest.approx(-8.114)
+    assert float(novel_cell["third_party_rerun"]) == 72.33
+    assert "(80.17, -8.11, outside; re-run 72.33)" in capsys.readouterr().out
+
+
+def test_a_missing_seed_is_listed_and_the_average_withheld(tmp_path, capsys):
+    for seed in (1, 2, 3):
+        write(tmp_path, "MMRL", "eurosat", "B2N", "base", 16, seed, 90.0)
+        if seed != 2:
+            write(tmp_path, "MMRL", "eurosat", "B2N", "new", 16, seed, 70.0)
+    code, found = cells(tmp_path)
+    assert code == 1
+    assert "Base to novel, eurosat, novel: seeds 2 missing" in capsys.readouterr().out
+    assert not any("average" in row for _, row, _ in found)
+    code, found = cells(tmp_path, "--partial")
+    assert code == 1
+    assert any("average" in row for _, row, _ in found)
+
+
+def test_other_protocols(tmp_path):
+    for seed in (1, 2, 3):
+        for dataset, accuracy in (("imagenet", 72.0), ("eurosat", 50.0), ("dtd", 46.0)):
+            write(tmp_path, "MMRL", dataset, "CD", "all", 16, seed, accuracy)
+        write(tmp_path, "MMRL", "imagenetv2", "CD", "all", 16, seed, 64.0)
+        for shots in (1, 16):
+            write(tmp_path, "MMRLpp", "eurosat", "FS", "all", shots, seed, 60.0 + shots)
+    code, found = cells(tmp_path)
+    assert code == 0
+    average = found["Across data sets", "average without imagenet", "accuracy"]
+    assert float(average["mean"]) == 48.0
+    variant = found["Domain generalisation", "imagenetv2", "accuracy"]
+    assert float(variant["published"]) == 64.47
+    assert float(found["Few shots", "eurosat", "16 shots"]["mean"]) == 76.0
+
+
+def test_the_page_is_self_contained(tmp_path):
+    for seed in (1, 2, 3):
+        folder = write(tmp_path, "MMRL", "eurosat", "B2N", "base", 16, seed, 90.0 + seed)
+        write(tmp_path, "MMRL", "eurosat", "B2N", "new", 16, seed, 72.0)
+        lines = (
+            f"epoch [{e}/2] batch [5/5] time 1 (1) data 0 (0) loss 1.0 ({2 / e:.4f}) acc 9 (9)\n"
+            for e in (1, 2)
+        )
+        (folder / "log.txt").write_text("".join(lines))
+    report.main([str(tmp_path)])
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert page.count("<svg") == 2  # base against novel, training curves
+    assert not re.search(r"(src|href)=[\"']?https?:", page)
+    assert "third parties" in page
+    latex = (tmp_path / "report" / "report.tex").read_text()
+    assert "eurosat & 92.00 $\\pm$ 0.82 (95.60)" in latex
+
+
+def test_nothing_to_report_is_said(tmp_path, capsys):
+    assert report.main([str(tmp_path)]) == 2
+    assert f"no results.json below {tmp_path}" in capsys.readouterr().err
+
+
+def test_parse_test_res_reads_logs_and_results(tmp_path, capsys):
+    for seed, accuracy in ((1, 80.0), (2, 84.0)):
+        folder = tmp_path / f"seed{seed}"
+        folder.mkdir()
+        if seed == 1:
+            (folder / "results.json").write_text(json.dumps({"accuracy": accuracy}))
+        else:
+            (folder / "log.txt").write_text(f"=> result\n* accuracy: {accuracy:.1f}%\n")
+    (tmp_path / "seed3").mkdir()
+    assert parse_test_res.main([str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "* accuracy: 82.00% +- 2.00%" in text
+    assert "MISSING: seed3; the mean below is without them" in text
+    assert parse_test_res.main([str(tmp_path / "seed3")]) == 1

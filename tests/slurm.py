@@ -76,7 +76,7 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
                 env=os.environ | environment,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-            )  # fmt: skip
+            )
         )
 
     Path("/run/munge").mkdir(exist_ok=True)

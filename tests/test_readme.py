@@ -6,6 +6,7 @@ import shlex
 import pytest
 
 import train
+from benchmarks import table
 from conftest import REPOSITORY
 
 TEXT = (REPOSITORY / "README.md").read_text()
@@ -21,6 +22,20 @@ def test_train_commands_resolve(command):
     args = train.build_parser().parse_args(words[words.index("train.py") + 1 :])
     cfg, _ = train.resolve(args)
     assert cfg.DATASET.ROOT == "DATA"
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "scripts/" in c or ".sh" in c])
+def test_named_scripts_exist_and_know_their_options(command):
+    words = shlex.split(command, comments=True)
+    script = next(word for word in words if word.endswith((".py", ".sh")))
+    assert (REPOSITORY / script).is_file()
+    source = script if script.endswith(".py") else "scripts/sweep.py"
+    text = (REPOSITORY / source).read_text()
+    assert [word for word in words if word.startswith("--") and word not in text] == []
+
+
+def test_the_table_of_speed_is_made_from_its_files():
+    assert table.in_readme() == table.make_table()
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make")])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from clip.model import Block, Transformer
 from trainer.encoders import EntryRule
-from trainer.model import LOGIT_SCALE, Features, MMRLModel, Output
+from trainer.model import LOGIT_SCALE, Features, MMRLModel, Output, TowerEntries
 
 __all__ = ["PlainModel"]
 
@@ -24,7 +24,7 @@ class PlainModel(nn.Module):
         self.learner = model.learner
         self.visual, self.text = model.image_encoder.tower, model.text_encoder.tower
         self.projection = model.image_encoder.projection
-        self.entry = model.image_encoder.entry
+        self.entry = TowerEntries(model.image_encoder.entry, model.text_encoder.entry)
         self.alpha = model.alpha
         self.prompts = prompts  # (C, T)
         self._evaluation_text: Tensor | None = None
@@ -38,7 +38,11 @@ class PlainModel(nn.Module):
         """Logits and features of a batch."""
         tokens = self.learner()
         x = plain_tower(
-            self.visual.transformer, self.visual.embed(images), self.entry, tokens.image, False
+            self.visual.transformer,
+            self.visual.embed(images),
+            self.entry.image,
+            tokens.image,
+            False,
         )
         num_tokens = len(tokens.image[0])
         x = self.visual.ln_post(x[:, : 1 + num_tokens])
@@ -63,7 +67,7 @@ class PlainModel(nn.Module):
         """w; in evaluation it is computed once, as the published program does."""
         if not self.training and self._evaluation_text is not None:
             return self._evaluation_text
-        y = plain_tower(self.text.transformer, self.embedded, self.entry, tokens, causal=True)
+        y = plain_tower(self.text.transformer, self.embedded, self.entry.text, tokens, causal=True)
         text = self._read_eot(y, shift=len(tokens[0]))
         self._evaluation_text = None if self.training else text
         return text

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from clip import torchscript
+from clip.conversion import to_openai_keys
 from clip.model import CLIP
 
 __all__ = ["available_models", "load", "load_state_dict"]
@@ -34,7 +35,8 @@ def load(name_or_path: str) -> CLIP:
     """A frozen CLIP in float32 on the CPU, all sizes read from its tensors' shapes.
 
     `name_or_path` is a name of `available_models()`, or a file: OpenAI's TorchScript archive, a
-    `torch.save`d state dict, or `.safetensors`, with OpenAI's keys. A name is looked up in
+    `torch.save`d state dict, or `.safetensors`, with the keys
+    of OpenAI, open_clip or Hugging Face. A name is looked up in
     `$CLIP_DIR`, in ~/.cache/clip, and in the Hugging Face cache, then downloaded from the hub
     (`HF_ENDPOINT` sets a mirror).
 
@@ -63,6 +65,7 @@ def load_state_dict(path: str) -> dict[str, Tensor]:
         raise ValueError(
             f"{path!r} is a CLIP ResNet; MMRL needs a vision transformer such as ViT-B/16"
         )
+    state = to_openai_keys(state)
     state = {k: v for k, v in state.items() if not k.endswith("attn_mask")}
     return {k: v for k, v in state.items() if k not in _NOT_WEIGHTS}
 

@@ -41,10 +41,10 @@ __all__ = [
     "ImageEncoder",
     "TextEncoder",
     "blend_tokens",
-    "check_layers",
     "entry_rules",
     "insert_tokens",
     "replace_tokens",
+    "resolve_layers",
 ]
 
 EntryRule = Callable[[Tensor, Tensor], Tensor]
@@ -76,21 +76,23 @@ def entry_rules(rep_layers: Sequence[int], beta: float | None = None) -> dict[in
     return {first: insert_tokens} | dict.fromkeys(others, later)
 
 
-def check_layers(rep_layers: Sequence[int], num_layers: int) -> None:
-    """Refuse layers that a tower does not have.
+def resolve_layers(rep_layers: Sequence[int], num_layers: int) -> list[int]:
+    """The listed layers of a tower, ascending; negative ones count from the top, -1 is the last.
 
     Raises:
         ValueError: the list is empty, has doubles, or a layer outside 1 .. `num_layers`.
     """
     if not rep_layers:
         raise ValueError("REP_LAYERS is empty; list the layers that take tokens, e.g. [6, 7, 8]")
-    if len(set(rep_layers)) < len(rep_layers):
+    layers = sorted(layer + num_layers + 1 if layer < 0 else layer for layer in rep_layers)
+    if len(set(layers)) < len(layers):
         raise ValueError(f"REP_LAYERS {list(rep_layers)} lists a layer twice")
-    if unknown := [layer for layer in rep_layers if not 1 <= layer <= num_layers]:
+    if unknown := [layer for layer in layers if not 1 <= layer <= num_layers]:
         raise ValueError(
-            f"REP_LAYERS contains {unknown}; this encoder has layers 1 to {num_layers}. "
-            "Remove them, or choose a deeper MODEL.BACKBONE.NAME."
+            f"REP_LAYERS contains {unknown}; this encoder has layers 1 to {num_layers}. Remove "
+            "them, choose a deeper MODEL.BACKBONE.NAME, or count from the top: -1 is the last."
         )
+    return layers
 
 
 class Projected(NamedTuple):

@@ -1,14 +1,15 @@
 """The registered trainers MMRL (arXiv 2503.08497) and MMRLpp (MMRL++, arXiv 2505.10088)."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from clip.model import CLIP, Sizes
+from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
-from trainer.encoders import check_layers, entry_rules
+from trainer.encoders import entry_rules, resolve_layers
 from trainer.engine import RepresentationTrainer
-from trainer.model import MMRLModel
+from trainer.model import MMRLModel, TowerEntries
 from trainer.representation import (
     FullProjection,
     IndependentProjections,
@@ -17,7 +18,7 @@ from trainer.representation import (
     SharedResidualProjection,
 )
 
-__all__ = ["MMRL", "MMRLpp", "build_mmrl", "build_mmrlpp"]
+__all__ = ["MMRL", "MMRLpp", "build_from_config", "build_mmrl", "build_mmrlpp"]
 
 
 def build_mmrl(
@@ -26,7 +27,7 @@ def build_mmrl(
     *,
     num_tokens: int,
     rep_dim: int,
-    rep_layers: list[int],
+    rep_layers: Sequence[int],
     alpha: float,
     class_chunk: int = 0,
 ) -> MMRLModel:
@@ -35,16 +36,15 @@ def build_mmrl(
     Raises:
         ValueError: `rep_layers` has a layer that a tower lacks.
     """
-    sizes = _checked(frozen, rep_layers)
-
-    def projections(width: int) -> nn.Module:
-        return IndependentProjections(rep_dim, width, len(rep_layers))
-
+    sizes, count = frozen.sizes, len(rep_layers)
     learner = RepresentationLearner(
-        num_tokens, rep_dim, projections(sizes.vision_width), projections(sizes.text_width)
+        num_tokens,
+        rep_dim,
+        IndependentProjections(rep_dim, sizes.vision_width, count),
+        IndependentProjections(rep_dim, sizes.text_width, count),
     )
     projection = FullProjection(sizes.vision_width, sizes.embed_dim)
-    entry = entry_rules(rep_layers)
+    entry = _entries(frozen, rep_layers, beta=None)
     return MMRLModel(frozen, learner, projection, entry, prompts, alpha, class_chunk)
 
 
@@ -54,7 +54,7 @@ def build_mmrlpp(
     *,
     num_tokens: int,
     rep_dim: int,
-    rep_layers: list[int],
+    rep_layers: Sequence[int],
     alpha: float,
     beta: float,
     layer_rank: int,
@@ -66,66 +66,63 @@ def build_mmrlpp(
     Raises:
         ValueError: `rep_layers` has a layer that a tower lacks.
     """
-    sizes = _checked(frozen, rep_layers)
-
-    def projections(width: int) -> nn.Module:
-        return SharedResidualProjection(rep_dim, width, len(rep_layers), layer_rank)
-
+    sizes, count = frozen.sizes, len(rep_layers)
     learner = RepresentationLearner(
-        num_tokens, rep_dim, projections(sizes.vision_width), projections(sizes.text_width)
+        num_tokens,
+        rep_dim,
+        SharedResidualProjection(rep_dim, sizes.vision_width, count, layer_rank),
+        SharedResidualProjection(rep_dim, sizes.text_width, count, layer_rank),
     )
     projection = ResidualProjection(sizes.vision_width, sizes.embed_dim, projection_rank)
-    entry = entry_rules(rep_layers, beta)
+    entry = _entries(frozen, rep_layers, beta)
     return MMRLModel(frozen, learner, projection, entry, prompts, alpha, class_chunk)
 
 
-def _checked(frozen: CLIP, rep_layers: list[int]) -> Sizes:
-    check_layers(rep_layers, min(frozen.sizes.vision_layers, frozen.sizes.text_layers))
-    return frozen.sizes
+def _entries(frozen: CLIP, rep_layers: Sequence[int], beta: float | None) -> TowerEntries:
+    """Each tower resolves the list for its own depth."""
+    depths = (frozen.sizes.vision_layers, frozen.sizes.text_layers)
+    return TowerEntries(*(entry_rules(resolve_layers(rep_layers, d), beta) for d in depths))
+
+
+def build_from_config(cfg: Any, frozen: CLIP, prompts: Tensor) -> MMRLModel:
+    """The model of `cfg.TRAINER.NAME`; below this function nothing knows of yacs.
+
+    Raises:
+        ValueError: the trainer has no such model.
+    """
+    c = cfg.TRAINER[cfg.TRAINER.NAME] if cfg.TRAINER.NAME in ("MMRL", "MMRLpp") else None
+    if c is None:
+        raise ValueError(f"TRAINER.NAME must be MMRL or MMRLpp, got {cfg.TRAINER.NAME!r}")
+    common = {
+        "num_tokens": c.N_REP_TOKENS,
+        "rep_dim": c.REP_DIM,
+        "rep_layers": c.REP_LAYERS,
+        "alpha": c.ALPHA,
+        "class_chunk": cfg.TRAINER.CLASS_CHUNK,
+    }
+    if cfg.TRAINER.NAME == "MMRL":
+        return build_mmrl(frozen, prompts, **common)
+    ranks = {"layer_rank": c.RES_LORA_DIM, "projection_rank": c.PROJ_LORA_DIM}
+    return build_mmrlpp(frozen, prompts, beta=c.BETA, **ranks, **common)
+
+
+class _Configured(RepresentationTrainer):
+    """A method whose settings are `cfg.TRAINER.<its name>`."""
+
+    def settings(self) -> Any:
+        """The method's own node."""
+        return self.cfg.TRAINER[self.cfg.TRAINER.NAME]
+
+    def assemble(self, frozen: CLIP, prompts: Tensor) -> MMRLModel:
+        """The model of this config."""
+        return build_from_config(self.cfg, frozen, prompts)
 
 
 @TRAINER_REGISTRY.register()
-class MMRL(RepresentationTrainer):
+class MMRL(_Configured):
     """MMRL from `TRAINER.MMRL`."""
 
-    def settings(self) -> Any:
-        """`cfg.TRAINER.MMRL`."""
-        return self.cfg.TRAINER.MMRL
-
-    def assemble(self, frozen: CLIP, prompts: Tensor) -> MMRLModel:
-        """The model of this config."""
-        c = self.cfg.TRAINER.MMRL  # below this line nothing knows of yacs
-        return build_mmrl(
-            frozen,
-            prompts,
-            num_tokens=c.N_REP_TOKENS,
-            rep_dim=c.REP_DIM,
-            rep_layers=c.REP_LAYERS,
-            alpha=c.ALPHA,
-            class_chunk=self.cfg.TRAINER.CLASS_CHUNK,
-        )
-
 
 @TRAINER_REGISTRY.register()
-class MMRLpp(RepresentationTrainer):
+class MMRLpp(_Configured):
     """MMRL++ from `TRAINER.MMRLpp`."""
-
-    def settings(self) -> Any:
-        """`cfg.TRAINER.MMRLpp`."""
-        return self.cfg.TRAINER.MMRLpp
-
-    def assemble(self, frozen: CLIP, prompts: Tensor) -> MMRLModel:
-        """The model of this config."""
-        c = self.cfg.TRAINER.MMRLpp
-        return build_mmrlpp(
-            frozen,
-            prompts,
-            num_tokens=c.N_REP_TOKENS,
-            rep_dim=c.REP_DIM,
-            rep_layers=c.REP_LAYERS,
-            alpha=c.ALPHA,
-            class_chunk=self.cfg.TRAINER.CLASS_CHUNK,
-            beta=c.BETA,
-            layer_rank=c.RES_LORA_DIM,
-            projection_rank=c.PROJ_LORA_DIM,
-        )

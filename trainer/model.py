@@ -13,7 +13,7 @@ from trainer.encoders import EntryRule, ImageEncoder, Projected, TextEncoder
 from trainer.published_keys import learned_from_published, to_published
 from trainer.representation import RepresentationLearner
 
-__all__ = ["Features", "MMRLModel", "Output"]
+__all__ = ["Features", "MMRLModel", "Output", "TowerEntries"]
 
 LOGIT_SCALE = 100.0  # CLIP's trained exp(logit_scale), which both papers write as a constant
 
@@ -35,6 +35,13 @@ class Output(NamedTuple):
     text: Tensor  # (C, E) w, L2-normalised
 
 
+class TowerEntries(NamedTuple):
+    """How tokens enter each listed layer of each tower; equally many layers in both."""
+
+    image: dict[int, EntryRule]
+    text: dict[int, EntryRule]
+
+
 class Snapshot(NamedTuple):
     """One of several learned states that are evaluated over the same pictures."""
 
@@ -54,15 +61,15 @@ class MMRLModel(nn.Module):
         clip: CLIP,
         learner: RepresentationLearner,
         projection: nn.Module,
-        entry: dict[int, EntryRule],
+        entry: TowerEntries,
         prompts: Tensor,
         alpha: float,
         class_chunk: int = 0,
     ) -> None:
         super().__init__()
         self.learner = learner
-        self.image_encoder = ImageEncoder(clip.visual, entry, projection)
-        self.text_encoder = TextEncoder(clip.text, entry, prompts, class_chunk)
+        self.image_encoder = ImageEncoder(clip.visual, entry.image, projection)
+        self.text_encoder = TextEncoder(clip.text, entry.text, prompts, class_chunk)
         self.alpha = alpha
         self._evaluation_text: Tensor | None = None
         frozen_text = normalise(self.text_encoder.frozen_features())

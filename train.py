@@ -133,6 +133,12 @@ def prepare(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
         set_random_seed(cfg.SEED)
     setup_logger(cfg.OUTPUT_DIR)
     describe(args, cfg, origins)
+    if args.eval_only and args.model_dir and cfg.TRAINER.NAME != "ZeroshotCLIP":
+        from trainer.learned import adapt_config
+        from trainer.stored import find_checkpoint, read_checkpoint
+
+        source = find_checkpoint(args.model_dir[0], args.load_epoch)
+        adapt_config(cfg, origins, read_checkpoint(source)["state_dict"], str(source))
     built = build_trainer(cfg)
     write_resolved_config(cfg)
     if args.eval_only and len(args.model_dir) < 2:

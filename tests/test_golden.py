@@ -7,11 +7,11 @@ import torch
 from clip import tokenize
 from clip.model import CLIP
 from conftest import EUROSAT_CLASSES, GOLDEN, PUBLISHED_SPEC, recipe, tensors
-from trainer.checkpoint import find_checkpoint, read_checkpoint
 from trainer.loss import mmrl_loss
 from trainer.mmrl import build_mmrl, build_mmrlpp
 from trainer.model import MMRLModel
 from trainer.published_keys import to_published
+from trainer.stored import find_checkpoint, read_checkpoint
 from trainer.templates import prompts
 
 CASES = sorted(recipe.CASES)

@@ -1,63 +1,87 @@
-"""Find and read what a run has learned: a run folder, a model folder or a file -> a checkpoint."""
+"""Describe and export what a run has learned.
 
-import re
+    python -m trainer.checkpoint describe output/eurosat/seed1
+    python -m trainer.checkpoint export output/eurosat/seed1 eurosat.safetensors
+
+PATH is a run folder, a checkpoint file, the tree of a published archive, or a .safetensors file.
+"""
+
+import argparse
+import json
+import sys
 from pathlib import Path
-from typing import Any
 
-from dassl.utils import load_checkpoint
+from trainer.learned import is_learned, sizes_of
+from trainer.stored import find_checkpoint, read_checkpoint, run_metadata
 
-__all__ = ["MODEL_NAME", "find_checkpoint", "read_checkpoint"]
-
-MODEL_NAME = "MultiModalRepresentationLearner"  # the folder's name in published runs
-_BEST = "model-best.pth.tar"
+__all__ = ["describe", "export"]
 
 
-def find_checkpoint(path: str, epoch: int | None = None) -> Path:
-    """The checkpoint file at `path`: that of `epoch`, else the best one, else the last one.
+def export(path: str, out: Path, epoch: int | None = None) -> tuple[int, int]:
+    """Write what was learned as .safetensors, with what rebuilds the model; (bytes before, after).
 
     Raises:
-        FileNotFoundError: there is none; the message lists what is there.
+        ValueError: the checkpoint is not MMRL's or MMRL++'s.
     """
-    given = Path(path).expanduser()
-    if given.is_file():
-        return given
-    folder = given / MODEL_NAME if (given / MODEL_NAME).is_dir() else given
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"No checkpoint at {path!r}: give --model-dir a run folder (which holds {MODEL_NAME}/) "
-            "or a checkpoint file"
-        )
-    numbered = _numbered(folder)
-    if epoch is not None:
-        if epoch not in numbered:
-            raise FileNotFoundError(
-                f"{str(folder)!r} has no model.pth.tar-{epoch}; epochs there: {sorted(numbered)}"
-            )
-        return numbered[epoch]
-    if (folder / _BEST).is_file():
-        return folder / _BEST
-    if not numbered:
-        raise FileNotFoundError(
-            f"{str(folder)!r} has neither {_BEST} nor model.pth.tar-<epoch>: was the run finished?"
-        )
-    return numbered[max(numbered)]
+    from safetensors.torch import save_file
+
+    source = find_checkpoint(path, epoch)
+    checkpoint = read_checkpoint(source)
+    state = checkpoint["state_dict"]
+    sizes = sizes_of(state)
+    learned = {key: value.float().contiguous() for key, value in state.items() if is_learned(key)}
+    metadata = {"trainer": sizes.trainer, "epoch": checkpoint.get("epoch")} | run_metadata(path)
+    save_file(learned, out, metadata={"mmrl": json.dumps(metadata)})
+    return source.stat().st_size, out.stat().st_size
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The checkpoint's dict, nothing executed; tensors on the CPU.
+def describe(path: str, epoch: int | None = None) -> str:
+    """Method, sizes, epoch and number of learned tensors, a line each."""
+    source = find_checkpoint(path, epoch)
+    checkpoint = read_checkpoint(source)
+    s = sizes_of(checkpoint["state_dict"])
+    lines = {
+        "file": source,
+        "method": {"MMRLpp": "MMRL++"}.get(s.trainer, s.trainer),
+        "epoch": checkpoint.get("epoch"),
+        "K, tokens": s.num_tokens,
+        "d_r, space width": s.rep_dim,
+        "layers with tokens": s.num_layers,
+        "rank per layer": s.layer_rank or "-",
+        "rank of proj_rep": s.projection_rank or "-",
+        "widths": f"{s.vision_width} (image), {s.text_width} (text)",
+        "learned": f"{s.num_tensors} tensors, {s.num_learned:,} numbers",
+        "in the file": f"{len(checkpoint['state_dict'])} tensors, {source.stat().st_size:,} bytes",
+        "classes": ", ".join(run_metadata(path).get("classnames", [])) or "not recorded",
+    }
+    return "\n".join(f"{name + ':':<20} {value}" for name, value in lines.items())
 
-    Raises:
-        ValueError: it is torn, hostile, or has no `state_dict`.
-    """
-    checkpoint = load_checkpoint(str(path))
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise ValueError(f"{str(path)!r} is no checkpoint: it has no 'state_dict'")
-    return checkpoint
+
+def main(argv: list[str] | None = None) -> int:
+    """Describe or export."""
+    parser = argparse.ArgumentParser(
+        prog="python -m trainer.checkpoint",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=("describe", "export"))
+    parser.add_argument("path", metavar="PATH")
+    parser.add_argument("out", nargs="?", type=Path, metavar="OUT.safetensors")
+    parser.add_argument("--load-epoch", type=int, metavar="N", help="default: best, else last")
+    args = parser.parse_args(argv)
+    try:
+        if args.command == "describe":
+            print(describe(args.path, args.load_epoch))
+            return 0
+        if args.out is None:
+            parser.error("export needs OUT.safetensors")
+        before, after = export(args.path, args.out, args.load_epoch)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"Wrote {args.out}: {after:,} bytes, from {before:,}")
+    return 0
 
 
-def _numbered(folder: Path) -> dict[int, Path]:
-    found = {}
-    for path in folder.iterdir():
-        if match := re.fullmatch(r"model\.pth\.tar-(\d+)", path.name):
-            found[int(match[1])] = path
-    return found
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -14,7 +14,6 @@ from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils.torchtools import random_states, restore_random_states
 from trainer.acceleration import compile_step
-from trainer.checkpoint import MODEL_NAME, find_checkpoint, read_checkpoint
 from trainer.config import flatten
 from trainer.evaluation import Tally
 from trainer.loss import mmrl_loss
@@ -22,12 +21,13 @@ from trainer.model import MMRLModel, Output
 from trainer.precision import EncoderPrecision, make_scaler
 from trainer.published_keys import to_published
 from trainer.resume import ResumeFile
+from trainer.stored import MODEL_NAME, find_checkpoint, read_checkpoint
 from trainer.templates import print_classes, prompts
 
 __all__ = ["EvaluatingTrainer", "RepresentationTrainer", "load_frozen_clip"]
 
 
-def load_frozen_clip(cfg: Any, device: torch.device) -> CLIP:
+def load_frozen_clip(cfg: Any, device: torch.device, check_size: bool = True) -> CLIP:
     """The backbone of a config on its device, matrices rounded as OpenAI's archives store them.
 
     Raises:
@@ -37,7 +37,7 @@ def load_frozen_clip(cfg: Any, device: torch.device) -> CLIP:
     print(f"Loading CLIP (backbone: {name})")
     model = clip.load(name).round_to_half()
     side = model.visual.resolution
-    if tuple(cfg.INPUT.SIZE) != (side, side):
+    if check_size and tuple(cfg.INPUT.SIZE) != (side, side):
         raise ValueError(
             f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but CLIP {name} takes ({side}, {side}); "
             f'set INPUT.SIZE "({side},{side})"'

@@ -30,7 +30,8 @@ def test_hugging_face(resolution, patch, tmp_path):
     }  # fmt: skip
     config = CLIPConfig(
         text_config=tower | {"num_hidden_layers": 3, "eos_token_id": 49407, "vocab_size": 49408},
-        vision_config=tower | {"num_hidden_layers": 4, "image_size": resolution, "patch_size": patch},
+        vision_config=tower
+        | {"num_hidden_layers": 4, "image_size": resolution, "patch_size": patch},
         projection_dim=32,
     )  # fmt: skip
     model = CLIPModel(config).eval()

@@ -1,0 +1,172 @@
+"""Classify own pictures with a trained run.
+
+    python predict.py output/eurosat/seed1 pictures/ --html page.html
+    python predict.py eurosat.safetensors "photos/*.jpg" --classes forest,river --top 3
+
+Pictures are files, folders or globs. Classes are the run's, unless given: those that were all
+trained are read from the fused logits, others from the class feature. Exit code 1 if a picture
+could not be read; it is named and skipped.
+"""
+
+import argparse
+import csv
+import glob
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+
+
+class Row(NamedTuple):
+    """One picture's answer."""
+
+    path: str
+    names: list[str]
+    probabilities: list[float]
+    truth: str  # from the folder's name; empty if that is no class
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All options."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", metavar="RUN", help="run folder, checkpoint or .safetensors")
+    parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="files, folders, globs")
+    what = parser.add_argument_group("what to tell apart")
+    what.add_argument("--classes", metavar="A,B|FILE", help="names, or a file with one a line")
+    what.add_argument("--template", metavar="TEXT", help='prompt, e.g. "a photo of a {}."')
+    what.add_argument("--backbone", metavar="NAME|FILE", help="CLIP (default: the run's)")
+    output = parser.add_argument_group("output")
+    output.add_argument("--top", type=int, default=5, metavar="N", help="classes (default: 5)")
+    output.add_argument("--csv", type=Path, metavar="FILE", help="write a table")
+    output.add_argument("--json", type=Path, metavar="FILE", help="write a list of objects")
+    output.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
+    how = parser.add_argument_group("how")
+    how.add_argument("--batch-size", type=int, default=32, metavar="N", help="default: 32")
+    how.add_argument("--device", metavar="cpu|cuda", help="default: a GPU if there is one")
+    return parser
+
+
+def find_pictures(words: list[str]) -> list[str]:
+    """All files, those of folders at any depth, those that globs match; sorted, once each.
+
+    Raises:
+        FileNotFoundError: a word names nothing.
+    """
+    found: set[str] = set()
+    for word in words:
+        path = Path(word)
+        if path.is_dir():
+            files = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+            found |= {str(p) for p in files}
+        elif path.is_file():
+            found.add(word)
+        elif matches := glob.glob(word, recursive=True):
+            found |= {match for match in matches if Path(match).is_file()}
+        else:
+            raise FileNotFoundError(f"No picture at {word!r}")
+    if not found:
+        raise FileNotFoundError(f"No pictures in {', '.join(words)}")
+    return sorted(found)
+
+
+def read_classes(text: str | None) -> list[str] | None:
+    """Names between commas, or a file's lines; None: the run's own."""
+    if text is None:
+        return None
+    if Path(text).is_file():
+        lines = Path(text).read_text(encoding="utf-8").splitlines()
+        return [line.strip() for line in lines if line.strip()]
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def classify(
+    model: Any, paths: list[str], top: int, batch_size: int, unreadable: list[str]
+) -> Iterator[Row]:
+    """Answers in order, batch by batch; what cannot be read goes into `unreadable`."""
+    from tqdm import tqdm
+
+    from dassl.utils import read_image
+
+    known = {_plain(name): name for name in model.classnames}
+    for start in tqdm(range(0, len(paths), batch_size), desc="predict", unit="batch"):
+        images, read = [], []
+        for path in paths[start : start + batch_size]:
+            try:
+                images.append(read_image(path))
+                read.append(path)
+            except (ValueError, FileNotFoundError) as error:
+                print(f"skipped: {error}", file=sys.stderr)
+                unreadable.append(path)
+        answers = model.predict(images, top) if images else []
+        for path, answer in zip(read, answers, strict=True):
+            truth = known.get(_plain(Path(path).resolve().parent.name), "")
+            yield Row(path, answer.names, answer.probabilities, truth)
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
+def print_table(rows: list[Row]) -> None:
+    """A line a picture; its right answer is marked where the folder tells it."""
+    from tabulate import tabulate
+
+    table = []
+    for row in rows:
+        answers = [f"{n} {100 * p:.1f}%" for n, p in zip(row.names, row.probabilities, strict=True)]
+        verdict = "" if not row.truth else "right" if row.truth == row.names[0] else row.truth
+        table.append([row.path, *answers[:3], verdict])
+    print(tabulate(table, headers=["picture", "1", "2", "3", "truth"][: len(table[0])]))
+
+
+def write_csv(rows: list[Row], path: Path) -> None:
+    """path, truth, then name and probability of the best classes in turn."""
+    top = len(rows[0].names)
+    header = ["path", "truth"]
+    for rank in range(1, top + 1):
+        header += [f"class_{rank}", f"probability_{rank}"]
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        for row in rows:
+            pairs = zip(row.names, row.probabilities, strict=True)
+            writer.writerow([row.path, row.truth, *(x for n, p in pairs for x in (n, f"{p:.8f}"))])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Classify and write."""
+    args = build_parser().parse_args(argv)
+    try:
+        paths, classes = find_pictures(args.pictures), read_classes(args.classes)
+        from trainer import load
+
+        model = load(args.model, classes, args.backbone, args.device, args.template)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+        return 2
+    unreadable: list[str] = []
+    rows = list(classify(model, paths, args.top, args.batch_size, unreadable))
+    if rows:
+        print_table(rows)
+        print(f"{len(model.classnames)} classes, read from the {model.reads}")
+    if rows and args.csv:
+        write_csv(rows, args.csv)
+    if args.json:
+        text = json.dumps([row._asdict() for row in rows], indent=2, ensure_ascii=False)
+        args.json.write_text(text + "\n", encoding="utf-8")
+    if args.html:
+        from scripts.gallery import to_page
+
+        args.html.write_text(to_page(rows, model.reads), encoding="utf-8")
+    if unreadable:
+        print(f"{len(unreadable)} of {len(paths)} pictures could not be read", file=sys.stderr)
+    return 1 if unreadable else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,113 @@
+"""Find and read what a run has stored: a path -> checkpoint file, its tensors, its metadata."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from dassl.utils import load_checkpoint
+
+__all__ = ["MODEL_NAME", "find_checkpoint", "read_checkpoint", "run_metadata"]
+
+MODEL_NAME = "MultiModalRepresentationLearner"  # the folder's name in published runs
+_BEST = "model-best.pth.tar"
+
+
+def find_checkpoint(path: str, epoch: int | None = None) -> Path:
+    """The checkpoint file at `path`: that of `epoch`, else the best one, else the last one.
+
+    Raises:
+        FileNotFoundError: there is none; the message lists what is there.
+        ValueError: a tree holds several runs.
+    """
+    given = Path(path).expanduser()
+    if given.is_file():
+        return given
+    folder = _model_folder(given)
+    numbered = _numbered(folder)
+    if epoch is not None:
+        if epoch not in numbered:
+            raise FileNotFoundError(
+                f"{str(folder)!r} has no model.pth.tar-{epoch}; epochs there: {sorted(numbered)}"
+            )
+        return numbered[epoch]
+    if (folder / _BEST).is_file():
+        return folder / _BEST
+    if not numbered:
+        raise FileNotFoundError(
+            f"{str(folder)!r} has neither {_BEST} nor model.pth.tar-<epoch>: was the run finished?"
+        )
+    return numbered[max(numbered)]
+
+
+def _model_folder(given: Path) -> Path:
+    """`given`, its model folder, or the only one in the tree below it."""
+    if not given.is_dir():
+        raise FileNotFoundError(
+            f"No checkpoint at {str(given)!r}: give --model-dir a run folder (which holds "
+            f"{MODEL_NAME}/) or a checkpoint file"
+        )
+    found = sorted(given.rglob(MODEL_NAME))
+    if len(found) > 1:
+        names = ", ".join(str(path.parent.relative_to(given)) for path in found[:3])
+        raise ValueError(f"{str(given)!r} holds {len(found)} runs ({names}, ...); give one of them")
+    return found[0] if found else given
+
+
+def _numbered(folder: Path) -> dict[int, Path]:
+    found = {}
+    for path in folder.iterdir():
+        if match := re.fullmatch(r"model\.pth\.tar-(\d+)", path.name):
+            found[int(match[1])] = path
+    return found
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """`state_dict` and what else the file has, nothing executed; tensors on the CPU.
+
+    An exported file also gives `metadata`: method, backbone, class names, template, config.
+
+    Raises:
+        ValueError: it is torn, hostile, or has no `state_dict`.
+    """
+    if path.suffix == ".safetensors":
+        return _read_exported(path)
+    checkpoint = load_checkpoint(str(path))
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise ValueError(f"{str(path)!r} is no checkpoint: it has no 'state_dict'")
+    return checkpoint
+
+
+def _read_exported(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            metadata = json.loads((file.metadata() or {}).get("mmrl", "{}"))
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"Cannot read {str(path)!r}: {error}") from error
+    return {"state_dict": state, "epoch": metadata.get("epoch"), "metadata": metadata}
+
+
+def run_metadata(path: str) -> dict[str, Any]:
+    """What is known of a run beside its tensors: from an exported file, or from results.json.
+
+    Empty for a bare published checkpoint.
+    """
+    given = Path(path).expanduser()
+    if given.suffix == ".safetensors":
+        return _read_exported(given)["metadata"]
+    for folder in (given, *given.parents[:2]):
+        if (folder / "results.json").is_file():
+            results = json.loads((folder / "results.json").read_text())
+            config = results["config"]
+            return {
+                "trainer": results["trainer"],
+                "backbone": config["MODEL.BACKBONE.NAME"],
+                "classnames": results["classnames"],
+                "dataset": results["dataset"],
+                "template": config["DATASET.TEMPLATE"],
+                "config": config,
+            }
+    return {}

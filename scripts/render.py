@@ -121,6 +121,11 @@ th:first-child, td:first-child { text-align: left } small { display: block; opac
 figure { margin: 1rem 0 } svg { max-width: 100%; height: auto; background: #fff }
 @media print { body { max-width: none; font-size: 11px } h2 { break-after: avoid }
   figure, tr { break-inside: avoid } .scroll { overflow: visible } }
+@media screen and (max-width: 40rem) { thead { display: none } tr, tr > * { display: block }
+  tr { border-bottom: 1px solid var(--line); padding: .5rem 0 }
+  th, td { border: 0; padding: .15rem 0; white-space: normal }
+  td { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 .75rem }
+  td::before { content: attr(data-label); opacity: .7 } small { flex-basis: 100% } }
 """
 
 
@@ -133,7 +138,7 @@ def to_html(tables: Sequence[Table], figures: Iterable[tuple[str, str]]) -> str:
         head = "".join(f"<th scope=col>{html.escape(column)}</th>" for column in table.columns)
         rows = []
         for row, cells in table.rows.items():
-            shown = "".join(_html_cell(cells.get(column)) for column in table.columns)
+            shown = "".join(_html_cell(column, cells.get(column)) for column in table.columns)
             rows.append(f"<tr><th scope=row>{html.escape(row)}</th>{shown}</tr>")
         body = f"<thead><tr><td></td>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
         parts.append(f"<div class=scroll><table>{body}</table></div>")
@@ -147,9 +152,10 @@ def to_html(tables: Sequence[Table], figures: Iterable[tuple[str, str]]) -> str:
     )
 
 
-def _html_cell(cell: Cell | None) -> str:
+def _html_cell(column: str, cell: Cell | None) -> str:
+    head = f"<td data-label='{html.escape(column)}'>"
     if cell is None or cell.mean is None:
-        return "<td>-</td>"
+        return f"{head}-</td>"
     text = f"{cell.mean:.2f}" + (f" ± {cell.spread:.2f}" if len(cell.values) > 1 else "")
     if cell.published is not None:
         kind = {"inside": "inside", "outside": "outside"}.get(cell.verdict, "near")
@@ -157,4 +163,4 @@ def _html_cell(cell: Cell | None) -> str:
         text += f"<small class={kind}>{html.escape(note)}</small>"
     if cell.rerun is not None:
         text += f"<small>third parties' re-run {cell.rerun:.2f}</small>"
-    return f"<td>{text}</td>"
+    return f"{head}{text}</td>"

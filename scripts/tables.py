@@ -7,10 +7,19 @@ from pathlib import Path
 from statistics import mean, pstdev
 from typing import NamedTuple
 
+from datasets.catalog import CATALOG
+
 __all__ = ["Cell", "Result", "Table", "build_tables", "read_results"]
 
 NUMBERS = Path(__file__).with_name("paper_numbers.csv")
 VARIANTS = ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r")
+ELEVEN = {entry.config for entry in CATALOG} - set(VARIANTS)
+AVERAGED = {
+    "base_to_novel": ELEVEN,
+    "cross_datasets": ELEVEN - {"imagenet"},
+    "domain_generalization": set(VARIANTS),
+    "few_shot": ELEVEN,
+}
 NEAR_POINTS = 2.0
 AVERAGE = "average"
 
@@ -88,8 +97,6 @@ class Table(NamedTuple):
 
 def read_results(folder: Path) -> list[Result]:
     """Every finished run below `folder`."""
-    from datasets.catalog import CATALOG
-
     stems = {entry.name: entry.config for entry in CATALOG}
     found = []
     for path in sorted(folder.rglob("results.json")):
@@ -121,6 +128,12 @@ class Paper:
         self.values = {
             (r["method"], r["protocol"], r["dataset"], r["metric"]): float(r["value"]) for r in rows
         }
+
+    def of_average(self, trainer: str, protocol: str, datasets: Iterable[str], metric: str) -> dict:
+        """The same for an average, if it is over the data sets that the papers average over."""
+        if set(datasets) != AVERAGED[protocol]:
+            return {}
+        return self.look_up(trainer, protocol, AVERAGE, metric)
 
     def look_up(self, trainer: str, protocol: str, dataset: str, metric: str) -> dict:
         """`published` and `rerun` of a cell; None where there is no number."""
@@ -181,7 +194,7 @@ def _base_to_novel(
     if partial or not any(cell.missing for row in rows.values() for cell in row.values()):
         base, novel = (_mean_of(rows, column) for column in ("base", "novel"))
         numbers = {
-            column: paper.look_up(trainer, "base_to_novel", AVERAGE, metric)
+            column: paper.of_average(trainer, "base_to_novel", rows, metric)
             for column, metric in (("base", "base"), ("novel", "novel"), ("H", "hm"))
         }
         rows["average (H of the averages)"] = {
@@ -229,7 +242,7 @@ def _one_column(
         return None
     targets = {name: row for name, row in rows.items() if name != "imagenet"}
     if targets and (partial or not any(row["accuracy"].missing for row in targets.values())):
-        numbers = paper.look_up(trainer, protocol, AVERAGE, "accuracy")
+        numbers = paper.of_average(trainer, protocol, targets, "accuracy")
         average = Cell((_mean_of(targets, "accuracy"),), (), **numbers)
         rows["average without imagenet"] = {"accuracy": average}
     return Table(title, trainer, ("accuracy",), rows)
@@ -271,11 +284,14 @@ def _few_shot(
     if not rows:
         return None
     if partial or not any(cell.missing for row in rows.values() for cell in row.values()):
+        datasets = tuple(rows)
         rows[AVERAGE] = {
             column: Cell(
                 (_mean_of(rows, column),),
                 (),
-                **paper.look_up(trainer, "few_shot", AVERAGE, f"accuracy_{column.split()[0]}shot"),
+                **paper.of_average(
+                    trainer, "few_shot", datasets, f"accuracy_{column.split()[0]}shot"
+                ),
             )
             for column in (f"{count} shots" for count in shots)
         }

@@ -1,4 +1,4 @@
-"""What the registered trainers share: building, one step, evaluation, and stopping safely."""
+"""What MMRL and MMRL++ share: building, one step, what is read, and stopping safely."""
 
 from typing import Any
 
@@ -6,16 +6,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-import clip
 from clip.model import CLIP
-from dassl.engine import TrainerX
 from dassl.evaluation import build_evaluator
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils.torchtools import random_states, restore_random_states
 from trainer.acceleration import compile_step
 from trainer.config import flatten
-from trainer.evaluation import Tally
+from trainer.evaluating import EvaluatingTrainer, load_frozen_clip
 from trainer.loss import mmrl_loss
 from trainer.model import MMRLModel, Output
 from trainer.precision import EncoderPrecision, make_scaler
@@ -24,64 +22,7 @@ from trainer.resume import ResumeFile
 from trainer.stored import MODEL_NAME, find_checkpoint, read_checkpoint
 from trainer.templates import print_classes, prompts
 
-__all__ = ["EvaluatingTrainer", "RepresentationTrainer", "load_frozen_clip"]
-
-
-def load_frozen_clip(cfg: Any, device: torch.device, check_size: bool = True) -> CLIP:
-    """The backbone of a config on its device, matrices rounded as OpenAI's archives store them.
-
-    Raises:
-        ValueError: INPUT.SIZE is not the backbone's resolution.
-    """
-    name = cfg.MODEL.BACKBONE.NAME
-    print(f"Loading CLIP (backbone: {name})")
-    model = clip.load(name).round_to_half()
-    side = model.visual.resolution
-    if check_size and tuple(cfg.INPUT.SIZE) != (side, side):
-        raise ValueError(
-            f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but CLIP {name} takes ({side}, {side}); "
-            f'set INPUT.SIZE "({side},{side})"'
-        )
-    return model.to(device)
-
-
-class EvaluatingTrainer(TrainerX):
-    """Evaluation with its counts and its time kept in `self.results`."""
-
-    results: dict[str, Any]
-
-    @torch.no_grad()
-    def test(self, split: str | None = None) -> float:
-        """Accuracy in percent on `split` (default TEST.SPLIT); `self.results` has the rest."""
-        self.set_model_mode("eval")
-        split, loader = self._loader_of(split)
-        tally = self._tally(self.evaluator)
-        for batch in tqdm(loader):
-            image, label = self.parse_batch_test(batch)
-            tally.add(batch, self.model_inference(image), label)
-        self.results = tally.finish(split)
-        if tally.predictions is not None:
-            print(f"Predictions are in {tally.predictions.write(self.output_dir)}")
-        for name in ("accuracy", "error_rate", "macro_f1"):
-            self.write_scalar(f"{split}/{name}", self.results[name], self.epoch)
-        return self.results["accuracy"]
-
-    def _loader_of(self, split: str | None) -> tuple[str, Any]:
-        split = split or self.cfg.TEST.SPLIT
-        if split == "val" and self.val_loader is None:
-            print("There is no validation data: the test data is used for validation")
-        split = "val" if split == "val" and self.val_loader is not None else "test"
-        print(f"Evaluate on the *{split}* set")
-        return split, self.val_loader if split == "val" else self.test_loader
-
-    def _tally(self, evaluator: Any) -> Tally:
-        return Tally(evaluator, self.dm.dataset.classnames, self.cfg.TEST.PREDICTIONS)
-
-    def prompts(self) -> Tensor:
-        """Tokens (C, 77) of the class names in the data set's template, on the device."""
-        c = self.cfg.DATASET
-        texts = prompts(self.dm.dataset.classnames, c.NAME, c.TEMPLATE)
-        return clip.tokenize(texts).to(self.device)
+__all__ = ["RepresentationTrainer"]
 
 
 class RepresentationTrainer(EvaluatingTrainer):

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainer.evidence import confusion_matrix
 from trainer.predictions import Predictions
 
 __all__ = ["Tally"]
@@ -18,27 +19,36 @@ class Tally:
         self.evaluator = evaluator
         self.evaluator.reset()
         self.predictions = Predictions(classnames) if keep_predictions else None
+        self.classnames = classnames
         self.total = 0
-        self.correct = torch.zeros((), dtype=torch.long)
+        self.true: list[Tensor] = []
+        self.predicted: list[Tensor] = []
         self.start = time.perf_counter()
 
     def add(self, batch: dict[str, Any], scores: Tensor, labels: Tensor) -> None:
         """Take in a batch: its items, scores (B, C), labels (B,)."""
         self.evaluator.process(scores, labels)
         self.total += len(labels)
-        self.correct = self.correct.to(labels.device) + (scores.argmax(1) == labels).sum()
+        self.true.append(labels)
+        self.predicted.append(scores.argmax(1))
         if self.predictions is not None:
             self.predictions.add(batch["impath"], labels, scores)
+
+    def confusion(self) -> Tensor:
+        """Counts (C, C): rows are the truth, columns the prediction."""
+        true, predicted = torch.cat(self.true).cpu(), torch.cat(self.predicted).cpu()
+        return confusion_matrix(true, predicted, len(self.classnames))
 
     def finish(self, split: str) -> dict[str, Any]:
         """Print the figures; accuracy, error and macro F1 in percent, counts, seconds, speed."""
         figures = self.evaluator.evaluate()
         seconds = time.perf_counter() - self.start
+        correct = int(torch.cat(self.true).eq(torch.cat(self.predicted)).sum())
         return {
             "split": split,
             **{name: float(value) for name, value in figures.items()},
             "total": self.total,
-            "correct": int(self.correct),
+            "correct": correct,
             "seconds": seconds,
             "images_per_second": self.total / seconds,
         }

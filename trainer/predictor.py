@@ -19,7 +19,7 @@ from yacs.config import CfgNode
 import clip
 from dassl.data.transforms import build_transform
 from trainer.config import build_config
-from trainer.engine import load_frozen_clip
+from trainer.evaluating import load_frozen_clip
 from trainer.learned import adapt_config, sizes_of
 from trainer.mmrl import build_from_config
 from trainer.model import MMRLModel, Snapshot

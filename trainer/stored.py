@@ -107,7 +107,7 @@ def run_metadata(path: str) -> dict[str, Any]:
                 "backbone": config["MODEL.BACKBONE.NAME"],
                 "classnames": results["classnames"],
                 "dataset": results["dataset"],
-                "template": config["DATASET.TEMPLATE"],
+                "template": config.get("DATASET.TEMPLATE", ""),
                 "config": config,
             }
     return {}

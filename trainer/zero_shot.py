@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from dassl.engine import TRAINER_REGISTRY
-from trainer.engine import EvaluatingTrainer, load_frozen_clip
+from trainer.evaluating import EvaluatingTrainer, load_frozen_clip
 from trainer.model import normalise
 
 __all__ = ["ZeroshotCLIP"]

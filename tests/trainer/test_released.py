@@ -220,3 +220,40 @@ def test_tiny_models_of_each_architecture_train_save_reload_predict(name, eurosa
         answer = model.predict([image])[0]
     assert answer.names[0] == want["predicted"]
     assert abs(answer.probabilities[0] - float(want["probability_1"])) < 1e-6
+
+
+def test_evidence_per_class_and_confusion(eurosat_root, clip_file, tmp_path):
+    arguments = train_arguments(eurosat_root, tmp_path, clip_file, "ZeroshotCLIP")
+    options = ["TEST.PER_CLASS_RESULT", "True", "TEST.COMPUTE_CMAT", "True"]
+    assert train.main(["--eval-only", *arguments, *options]) == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    rows = rows_of(tmp_path / "per_class.csv")
+    assert [row["class"] for row in rows] == EUROSAT_CLASSES
+    assert sum(int(row["correct"]) for row in rows) == results["correct"]
+    mean = np.mean([float(row["accuracy"]) for row in rows])
+    assert abs(mean - results["perclass_accuracy"]) < 0.01
+    table = rows_of(tmp_path / "confusion.csv")
+    assert (
+        sum(int(row[name]) for row, name in zip(table, EUROSAT_CLASSES, strict=True))
+        == (results["correct"])
+    )
+    assert Image.open(tmp_path / "confusion.png").size[0] > 300
+
+
+def test_models_that_cannot_be_fetched_are_answered(tmp_path, monkeypatch, capsys):
+    import gdown
+
+    from scripts import download_models
+
+    def refuse(**kwargs):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(gdown, "download_folder", refuse)
+    assert download_models.main([str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert "no route to host" in error
+    assert "by hand into" in error
+    (tmp_path / "eurosat" / "seed1" / "MultiModalRepresentationLearner").mkdir(parents=True)
+    monkeypatch.setattr(gdown, "download_folder", lambda **kwargs: [])
+    assert download_models.main([str(tmp_path)]) == 0
+    assert str(tmp_path / "eurosat" / "seed1") in capsys.readouterr().out

@@ -1,0 +1,56 @@
+"""Fetch the released checkpoints and logs of MMRL and MMRL++ from the authors' Drive folder.
+
+    python scripts/download_models.py models
+    python train.py --eval-only --model-dir models/... (a run folder in it)
+
+Goes on where it was stopped, and lists what it got.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from trainer.stored import MODEL_NAME
+
+FOLDER_ID = "1z_iKB8bNCzpZHI_jf_cWzrAn0J8d_5-Y"
+
+
+def list_runs(folder: Path) -> list[Path]:
+    """Run folders and archives below `folder`."""
+    runs = {path.parent for path in folder.rglob(MODEL_NAME)}
+    archives = {path for path in folder.rglob("*") if path.suffix in (".zip", ".gz", ".tar")}
+    return sorted(runs | archives)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Fetch and list."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="folder to put them in")
+    parser.add_argument("--id", default=FOLDER_ID, help="Drive folder (default: the authors')")
+    args = parser.parse_args(argv)
+    import gdown
+
+    args.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        gdown.download_folder(id=args.id, output=str(args.folder), resume=True)
+    except Exception as error:  # gdown and requests raise many kinds; the remedy is one
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        print(
+            f"error: cannot download the Drive folder {args.id} ({type(error).__name__}: {reason})."
+            " Try again: it goes on where it stopped. Or fetch "
+            f"https://drive.google.com/drive/folders/{args.id} by hand into {args.folder}.",
+            file=sys.stderr,
+        )
+        return 1
+    for path in list_runs(args.folder):
+        print(path)
+    print("Describe one with: python -m trainer.checkpoint describe PATH")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -51,7 +51,7 @@ name_lists = st.lists(st.sampled_from(WORDS), min_size=1, max_size=6)
 templates = st.sampled_from(["a photo of a {}.", "{}", "{} texture."])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     method=st.sampled_from(["mmrl", "mmrlpp"]),
     layers=layer_lists,
@@ -81,14 +81,13 @@ def test_fast_form_equals_the_plain_one(
     loss, grads = gradients(model, learned, images, labels)
     plain_loss, plain_grads = gradients(plain, learned, images, labels)
     torch.testing.assert_close(loss, plain_loss, rtol=1e-4, atol=1e-6)
-    largest = max(grad.norm() for grad in plain_grads)
     for name, got, want in zip(learned, grads, plain_grads, strict=True):
-        # relative to the tensor, or, where it is zero but for rounding, to the largest
-        assert (got - want).norm() <= 1e-4 * want.norm() + 1e-5 * largest, name
+        # where softmax is saturated a gradient is rounding alone: float32's, times 100
+        assert (got - want).norm() <= 1e-4 * want.norm() + 2e-5, name
 
 
 @given(names=name_lists, template=templates)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 def test_packing_loses_no_token(names, template):
     prompts = tokenize([template.format(name) for name in names])
     packed = pack_prompts(prompts)
@@ -99,7 +98,7 @@ def test_packing_loses_no_token(names, template):
 
 
 @given(names=name_lists, size=st.integers(1, 4))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 def test_chunks_cover_the_batch_in_order(names, size):
     packed = pack_prompts(tokenize(names))
     chunks = list(cut_groups(packed.groups, size))

@@ -1,0 +1,52 @@
+"""One published run in the foreground: what scripts/mmrl/*.sh and scripts/mmrlpp/*.sh call.
+
+DATA=/data python scripts/one_run.py base_to_novel train mmrl eurosat 1
+DATA=/data python scripts/one_run.py few_shot train mmrlpp dtd 1 16 TRAIN.PRINT_FREQ 5
+"""
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts.execution import REPOSITORY, Settings, command
+from scripts.runs import Run, list_runs
+
+
+def find_run(
+    protocol: str, part: str, method: str, dataset: str, seed: str, shots: str = "16"
+) -> Run:
+    """The run of a protocol that trains (`train`) or evaluates (`test`) on a data set.
+
+    Raises:
+        ValueError: the protocol has no such run.
+    """
+    runs = list_runs(protocol, [method], [dataset], [int(seed)], [int(shots)])
+    is_test = part == "test"
+    found = [run for run in runs if run.dataset == dataset and bool(run.model) == is_test]
+    if not found:
+        raise ValueError(f"{protocol} does not {part} on {dataset!r}")
+    return found[0]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Become train.py."""
+    words = sys.argv[1:] if argv is None else argv
+    count = 6 if words[:1] == ["few_shot"] else 5
+    if len(words) < count or not os.environ.get("DATA"):
+        usage = "PROTOCOL train|test mmrl|mmrlpp DATASET SEED [SHOTS] [KEY VALUE ...]"
+        print(f"usage: DATA=/path python scripts/one_run.py {usage}", file=sys.stderr)
+        return 2
+    try:
+        run = find_run(*words[:count])
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    os.chdir(REPOSITORY)
+    words = command(run, Settings(root=os.environ["DATA"], opts=tuple(words[count:])))
+    os.execvp(words[0], words)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,11 +1,23 @@
-"""TRAIN.COMPILE: the training step through torch.compile, falling back to eager with one line."""
+"""One kernel for the optimizer; by choice the whole step through torch.compile."""
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-__all__ = ["compile_options", "compile_step"]
+__all__ = ["compile_options", "compile_step", "fuse"]
+
+
+def fuse(optimizer: torch.optim.Optimizer) -> None:
+    """Let Adam and AdamW update all parameters in one kernel, and take a loss scaler's inputs.
+
+    The scaler then need not wait for the device to learn whether a gradient overflowed.
+    """
+    if not isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW)):
+        return
+    for group in optimizer.param_groups:
+        group["fused"], group["foreach"] = True, False
+    optimizer._step_supports_amp_scaling = True
 
 
 def compile_options() -> dict[str, Any]:
@@ -18,7 +30,10 @@ def compile_options() -> dict[str, Any]:
 
 
 def compile_step(step: Callable) -> Callable:
-    """`step`, compiled on its first call; where that fails, `step` itself, and a line says why."""
+    """TRAIN.COMPILE: `step`, compiled on its first call; where that fails, `step` itself.
+
+    One line then says why.
+    """
     chosen: list[Callable] = []
 
     def run(*args: Any) -> Any:

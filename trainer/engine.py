@@ -11,7 +11,7 @@ from dassl.evaluation import build_evaluator
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils.torchtools import random_states, restore_random_states
-from trainer.acceleration import compile_step
+from trainer.acceleration import compile_step, fuse
 from trainer.config import flatten
 from trainer.evaluating import EvaluatingTrainer, load_frozen_clip
 from trainer.loss import mmrl_loss
@@ -49,7 +49,9 @@ class RepresentationTrainer(EvaluatingTrainer):
         if prec == "amp" and self.device.type == "cpu":
             print("PREC amp on a CPU multiplies in bfloat16; fp32 is exact")
         self.optim = build_optimizer(list(learned.values()), self.cfg.OPTIM)
+        fuse(self.optim)
         self.optim.register_load_state_dict_pre_hook(_leave_out_frozen)
+        self.optim.register_load_state_dict_post_hook(fuse)
         self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
         self.scaler = make_scaler(prec, self.device)
         self.register_model(MODEL_NAME, self.model, self.optim, self.sched)

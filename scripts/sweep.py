@@ -197,6 +197,10 @@ def summarise(outcomes: dict[Run, Outcome]) -> int:
     return 1 if bad else 0
 
 
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def main(argv: list[str] | None = None) -> int:
     """Plan, run, summarise."""
     words = sys.argv[1:] if argv is None else argv
@@ -225,7 +229,8 @@ def main(argv: list[str] | None = None) -> int:
         from scripts.ray_engine import run_on_ray
 
         return summarise(run_on_ray(runs, settings, args.address))
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a parent had them ignored
+        signal.signal(number, _stop)
     sweep = Sweep(runs, settings)
     try:
         sweep.work(slot_environments(args.gpus, args.per_gpu))

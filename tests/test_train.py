@@ -267,3 +267,35 @@ def test_several_checkpoints_share_a_pass_and_give_their_own_results(
         assert [got[k] for k in ("accuracy", "macro_f1")] == [
             want[k] for k in ("accuracy", "macro_f1")
         ]
+
+
+def test_running_out_of_memory_names_the_knob(
+    eurosat_root, clip_file, tmp_path, capsys, monkeypatch
+):
+    from trainer.engine import RepresentationTrainer
+
+    def exhausted(self, loss):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(RepresentationTrainer, "_step", exhausted)
+    assert train.main(train_arguments(eurosat_root, tmp_path, clip_file)) == 1
+    assert "10 classes and batch 4. Set TRAINER.CLASS_CHUNK" in capsys.readouterr().err
+
+
+def test_class_chunks_train_to_the_same_result(method, eurosat_root, clip_file, tmp_path):
+    results = []
+    for chunk in ("0", "3"):
+        out = tmp_path / chunk
+        arguments = train_arguments(eurosat_root, out, clip_file, method)
+        options = ["OPTIM.MAX_EPOCH", "1", "TRAINER.CLASS_CHUNK", chunk]
+        assert train.main([*arguments, *options]) == 0
+        results.append(learned(out, 1))
+    for key, value in results[0].items():
+        torch.testing.assert_close(value, results[1][key], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("prec", ["amp", "bf16", "fp32"])
+def test_evaluation_in_another_precision_by_choice(prec, eurosat_root, clip_file, tmp_path):
+    arguments = train_arguments(eurosat_root, tmp_path, clip_file)
+    assert train.main([*arguments, "OPTIM.MAX_EPOCH", "1", "TEST.PREC", prec]) == 0
+    assert json.loads((tmp_path / "results.json").read_text())["total"] == 30

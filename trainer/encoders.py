@@ -150,7 +150,8 @@ class ImageEncoder(nn.Module):
         num_read = 1 + len(tokens[0])
         entering = tokens[0].to(shared.x.dtype)  # (K, D), the same for every image
         inserted = Projected(entering, *self._block(self.first).project(entering))
-        x = self._finish_first(Projected(*map(insert_tokens, shared, inserted)), num_read)
+        joined = [insert_tokens(own, new) for own, new in zip(shared, inserted, strict=True)]
+        x = self._finish_first(Projected(*joined), num_read)
         tokens_of = dict(zip(sorted(self.entry), tokens, strict=True))
         for layer in range(self.first + 1, self.last + 1):
             if layer in self.entry:

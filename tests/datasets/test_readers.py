@@ -1,6 +1,7 @@
 """All fifteen readers on made-up trees: lists, order, labels, names."""
 
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import trees
 from conftest import build_cfg
 from dassl.data.datasets import build_dataset
 from datasets.catalog import CATALOG, find
+from datasets.check import check_dataset
 
 WITH_SPLIT = [entry.name for entry in CATALOG if entry.split_file]
 FOLDERS = ["Caltech101", "DescribableTextures", "Food101", "EuroSAT"]
@@ -223,6 +225,15 @@ print(time.perf_counter() - start, len(data.train_x))
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
     )
     seconds, count = done.stdout.splitlines()[-1].split()
+    peak_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    start = time.perf_counter()
+    report = check_dataset(tmp_path, "imagenet")
+    checked = time.perf_counter() - start
+    print(
+        f"built in {float(seconds):.1f} s and {peak_kib / 1024:.0f} MiB, checked in {checked:.1f} s"
+    )
     assert int(count) == 64
     assert float(seconds) < 20
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 2**20  # KiB: 1 GiB
+    assert peak_kib < 2**20  # 1 GiB
+    assert checked < 120
+    assert report.status == "wrong counts"  # 4 classes; nothing is missing

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -257,3 +258,21 @@ def test_models_that_cannot_be_fetched_are_answered(tmp_path, monkeypatch, capsy
     monkeypatch.setattr(gdown, "download_folder", lambda **kwargs: [])
     assert download_models.main([str(tmp_path)]) == 0
     assert str(tmp_path / "eurosat" / "seed1") in capsys.readouterr().out
+
+
+def test_pictures_that_ship_with_libraries(run, tmp_path, capsys):
+    import skimage
+    import sklearn
+
+    folders = [
+        Path(skimage.__file__).parent / "data",
+        Path(sklearn.__file__).parent / "datasets" / "images",
+    ]
+    page = tmp_path / "page.html"
+    code = predict.main([str(run), *map(str, folders), "--html", str(page)])
+    skipped = capsys.readouterr().err.count("skipped: Cannot read the image ")
+    assert code == (1 if skipped else 0)  # one of them is a TIFF that PIL cannot read
+    count = sum(len(predict.find_pictures([str(folder)])) for folder in folders)
+    assert count >= 20
+    assert page.read_text().count("<article>") == count - skipped
+    assert skipped <= 1

@@ -17,8 +17,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-
 
 class Row(NamedTuple):
     """One picture's answer."""
@@ -57,11 +55,13 @@ def find_pictures(words: list[str]) -> list[str]:
     Raises:
         FileNotFoundError: a word names nothing.
     """
+    from datasets.split_file import IMAGE_SUFFIXES
+
     found: set[str] = set()
     for word in words:
         path = Path(word)
         if path.is_dir():
-            files = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+            files = (p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
             found |= {str(p) for p in files}
         elif path.is_file():
             found.add(word)

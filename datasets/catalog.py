@@ -23,6 +23,11 @@ class Entry(NamedTuple):
     test: int
     sources: tuple[str, ...]  # what to fetch, and what to unpack where
 
+    @property
+    def list_file(self) -> str:
+        """The file in `folder` that names the items, or the classes."""
+        return self.split_file or "classnames.txt"
+
 
 _ZHOU = "split_zhou_{}.json"
 _CLASSNAMES = "1-61f_ol79pViBFDG_IDlUQSwoLcn2XXF"

@@ -155,15 +155,14 @@ def sources(entry: Entry) -> list[str]:
     """Where the missing pieces come from, and where they go."""
     lines = [f"Images: {source}; below {entry.folder}/{entry.images}" for source in entry.sources]
     if entry.drive_id:
-        file = entry.split_file or "classnames.txt"
-        lines.append(f"{file}: gdown {entry.drive_id}, into {entry.folder}/")
+        lines.append(f"{entry.list_file}: gdown {entry.drive_id}, into {entry.folder}/")
     return lines
 
 
 def expected_tree(entry: Entry, root: Path) -> str:
     """What belongs below the root, beside what is there."""
-    wanted = [f"{entry.folder}/", f"{entry.folder}/{entry.images}/"]
-    wanted += [f"{entry.folder}/{entry.split_file or 'classnames.txt'}"]
+    names = ("", f"{entry.images}/", entry.list_file)
+    wanted = [f"{entry.folder}/{name}" for name in names]
     lines = [f"  {'there' if (root / path).exists() else 'ABSENT':<7} {path}" for path in wanted]
     folder = root / entry.folder
     found = sorted(p.name for p in folder.iterdir())[:8] if folder.is_dir() else []

@@ -90,8 +90,7 @@ def download_dataset(root: Path, name: str, mirror: str = "", md5: str | None = 
     folder = root.expanduser() / entry.folder
     folder.mkdir(parents=True, exist_ok=True)
     if entry.drive_id:
-        file = entry.split_file or "classnames.txt"
-        fetch(entry.drive_id, folder / file, mirror)
+        fetch(entry.drive_id, folder / entry.list_file, mirror)
     archive = ARCHIVES.get(entry.name)
     if archive is None:
         return [f"{entry.config}: by hand: {source}" for source in entry.sources]

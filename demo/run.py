@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from demo.data import write_data
 from demo.pretrain import WEIGHTS, expand
+from scripts.tables import harmonic_mean
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 METHODS = ("ZeroshotCLIP", "MMRL", "MMRLpp")
@@ -87,11 +88,6 @@ def read_results(output: Path, method: str, half: str, seeds: Iterable[int]) -> 
     """The accuracy in percent of every seed."""
     files = [run_folder(output, method, half, seed) / "results.json" for seed in seeds]
     return [json.loads(file.read_text())["accuracy"] for file in files]
-
-
-def harmonic_mean(base: float, new: float) -> float:
-    """2 / (1/base + 1/new)."""
-    return 2 * base * new / (base + new) if base + new else 0.0
 
 
 def summarise(output: Path, seeds: list[int]) -> dict[str, dict[str, list[float]]]:

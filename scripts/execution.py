@@ -17,11 +17,13 @@ __all__ = ["Outcome", "Settings", "execute", "is_finished"]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONSOLE = "console.txt"
-# Where results go, how fast they come and what is printed may differ; nothing else may.
-FREE_KEYS = {
-    "OUTPUT_DIR", "RESUME", "DATASET.ROOT", "DATALOADER.NUM_WORKERS", "DATALOADER.CACHE_MB",
-    "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "VERBOSE", "TEST.PREDICTIONS",
-}  # fmt: skip
+# Beside what a stopped run may change, a finished one may have been fed and printed otherwise.
+ALSO_FREE_KEYS = {
+    "DATALOADER.NUM_WORKERS",
+    "DATALOADER.CACHE_MB",
+    "VERBOSE",
+    "TEST.PREDICTIONS",
+}
 
 
 class Settings(NamedTuple):
@@ -61,11 +63,12 @@ def is_finished(run: Run, settings: Settings) -> Outcome | None:
     results = json.loads(path.read_text())
     if "config" not in results:
         return Outcome("finished")
-    wanted = resolved_config(run, settings)
-    found = results["config"]
-    for key in sorted(wanted.keys() - FREE_KEYS):
-        want, have = json.loads(json.dumps(wanted[key])), found.get(key, wanted[key])
-        if want != json.loads(json.dumps(have)):
+    from trainer.resume import FREE_KEYS
+
+    wanted = json.loads(json.dumps(resolved_config(run, settings)))  # tuples as JSON has them
+    for key in sorted(wanted.keys() - FREE_KEYS - ALSO_FREE_KEYS):
+        want, have = wanted[key], results["config"].get(key, wanted[key])
+        if want != have:
             return Outcome(
                 "conflict",
                 f"{path} was made with {key} {have}, now it is {want}; remove the folder, or use "

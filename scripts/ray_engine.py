@@ -11,7 +11,7 @@ import os
 import time
 from typing import Any
 
-from scripts.execution import REPOSITORY, Outcome, Settings, execute, is_finished
+from scripts.execution import REPOSITORY, Outcome, Settings, execute
 from scripts.runs import Run
 
 __all__ = ["run_on_ray"]
@@ -53,7 +53,7 @@ def _run(run: Run, settings: Settings, training: Outcome) -> Outcome:
     if training.state != "finished":
         return Outcome("failed", f"its training {training.state}")
     while True:
-        outcome = is_finished(run, settings) or execute(run, settings, {})
+        outcome = execute(run, settings, {})
         if outcome.state != "busy":
             return outcome
         time.sleep(BUSY_S)

@@ -108,7 +108,7 @@ class Sweep:
         self.lock = threading.Lock()
         self.events: queue.Queue[str] = queue.Queue()
         self.started = time.time()
-        self.done_here = 0
+        self.by_output = {run.output: run for run in runs}
 
     def work(self, environments: list[dict[str, str]]) -> None:
         """Until nothing is left, on one thread a slot."""
@@ -146,23 +146,16 @@ class Sweep:
                     self.events.put(self._line(run, outcome))
 
     def _try(self, run: Run, environment: dict[str, str]) -> Outcome:
-        trained = self._training_of(run)
+        trained = self.by_output.get(run.model)
         if trained is not None and self.outcomes[trained].state != "finished":
             return Outcome("failed", f"its training {self.outcomes[trained].state}")
-        if done := is_finished(run, self.settings):
-            return done
         return execute(run, self.settings, environment)
 
     def _is_ready(self, run: Run) -> bool:
         """An evaluation waits for its training, if that is among the runs."""
-        trained = self._training_of(run)
+        trained = self.by_output.get(run.model)
         has_model = trained is None or trained in self.outcomes
         return has_model and time.time() >= self.retry_at.get(run, 0)
-
-    def _training_of(self, run: Run) -> Run | None:
-        if not run.model:
-            return None
-        return next((r for r in self.runs if r.output == run.model), None)
 
     def _line(self, run: Run, outcome: Outcome) -> str:
         counts = Counter(o.state for o in self.outcomes.values())

@@ -166,7 +166,7 @@ def _cell(by_seed: dict[int, float], seeds: Sequence[int], numbers: dict) -> Cel
     return Cell(tuple(by_seed.values()), missing, **numbers)
 
 
-def harmonic(base: float, novel: float) -> float:
+def harmonic_mean(base: float, novel: float) -> float:
     """2 / (1/base + 1/novel)."""
     return 2 * base * novel / (base + novel) if base + novel else 0.0
 
@@ -179,7 +179,7 @@ def _base_to_novel(
     for dataset in dict.fromkeys(r.dataset for r in own):
         base = _by_seed(own, dataset=dataset, subsample="base")
         novel = _by_seed(own, dataset=dataset, subsample="new")
-        both = {seed: harmonic(base[seed], novel[seed]) for seed in base if seed in novel}
+        both = {seed: harmonic_mean(base[seed], novel[seed]) for seed in base if seed in novel}
         rows[dataset] = {
             column: _cell(by_seed, seeds, paper.look_up(trainer, "base_to_novel", dataset, metric))
             for column, metric, by_seed in (
@@ -200,7 +200,7 @@ def _base_to_novel(
         rows["average (H of the averages)"] = {
             "base": Cell((base,), (), **numbers["base"]),
             "novel": Cell((novel,), (), **numbers["novel"]),
-            "H": Cell((harmonic(base, novel),), (), **numbers["H"]),
+            "H": Cell((harmonic_mean(base, novel),), (), **numbers["H"]),
         }
         rows["mean of H"] = {"H": Cell((_mean_of(rows, "H", len(rows) - 1),))}
     return Table("Base to novel", trainer, ("base", "novel", "H"), rows)
@@ -211,7 +211,7 @@ def _h_of_means(row: dict[str, Cell]) -> Cell:
     base, novel = row["base"].mean, row["novel"].mean
     if base is None or novel is None:
         return row["H"]
-    return row["H"]._replace(computed=harmonic(base, novel))
+    return row["H"]._replace(computed=harmonic_mean(base, novel))
 
 
 def _mean_of(rows: dict[str, dict[str, Cell]], column: str, count: int | None = None) -> float:

@@ -165,7 +165,7 @@ class RepresentationTrainer(EvaluatingTrainer):
         The layers below J are shared too; the figures are those of separate evaluations.
         """
         self.set_model_mode("eval")
-        split, loader = self._loader_of(None)
+        split, loader = self.choose_split(None)
         snapshots, tallies = [], []
         for directory in directories:
             self.load_model(directory, epoch)

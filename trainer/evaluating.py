@@ -43,7 +43,7 @@ class EvaluatingTrainer(TrainerX):
     def test(self, split: str | None = None) -> float:
         """Accuracy in percent on `split` (default TEST.SPLIT); `self.results` has the rest."""
         self.set_model_mode("eval")
-        split, loader = self._loader_of(split)
+        split, loader = self.choose_split(split)
         tally = self._tally(self.evaluator)
         for batch in tqdm(loader):
             image, label = self.parse_batch_test(batch)
@@ -63,14 +63,6 @@ class EvaluatingTrainer(TrainerX):
         if self.cfg.TEST.COMPUTE_CMAT:
             picture = write_confusion(tally.confusion(), tally.classnames, self.output_dir)
             print(f"Confusion matrix is drawn in {picture}")
-
-    def _loader_of(self, split: str | None) -> tuple[str, Any]:
-        split = split or self.cfg.TEST.SPLIT
-        if split == "val" and self.val_loader is None:
-            print("There is no validation data: the test data is used for validation")
-        split = "val" if split == "val" and self.val_loader is not None else "test"
-        print(f"Evaluate on the *{split}* set")
-        return split, self.val_loader if split == "val" else self.test_loader
 
     def _tally(self, evaluator: Any) -> Tally:
         return Tally(evaluator, self.dm.dataset.classnames, self.cfg.TEST.PREDICTIONS)

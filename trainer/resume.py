@@ -11,10 +11,10 @@ from typing import Any
 from dassl.utils import load_checkpoint
 from dassl.utils.torchtools import atomic_save
 
-__all__ = ["ResumeFile"]
+__all__ = ["FREE_KEYS", "ResumeFile"]
 
 # Where results go and how fast they come may change between two starts; nothing else may.
-_FREE_KEYS = {"OUTPUT_DIR", "RESUME", "DATASET.ROOT", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ"}
+FREE_KEYS = {"OUTPUT_DIR", "RESUME", "DATASET.ROOT", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ"}
 
 
 class ResumeFile:
@@ -56,4 +56,4 @@ class ResumeFile:
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, str]:
-    return {key: str(value) for key, value in settings.items() if key not in _FREE_KEYS}
+    return {key: str(value) for key, value in settings.items() if key not in FREE_KEYS}

@@ -96,9 +96,9 @@ class TrainerBase:
             return 0
         print(f"Found checkpoint at {directory} (will resume training)")
         for name, folder in zip(names, folders, strict=True):
-            start_epoch = resume_from_checkpoint(
-                folder, self._models[name], self._optims[name], self._scheds[name]
-            )
+            objects = self._models[name], self._optims[name], self._scheds[name]
+            scaler = getattr(self, "scaler", None)
+            start_epoch = resume_from_checkpoint(folder, *objects, scaler=scaler)
         return start_epoch
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:

@@ -82,16 +82,11 @@ class SimpleTrainer(TrainerBase):
         self.time_start = time.time()
 
     def resume_model_if_exist(self, directory: str) -> int:
-        """As the base class; also the loss scaler, and the best validation result so far."""
+        """As the base class; also the best validation result so far."""
         epoch = super().resume_model_if_exist(directory)
         if not epoch:
             return epoch
         folder = os.path.join(directory, self.get_model_names()[0])
-        newest = os.path.join(folder, f"model.pth.tar-{epoch}")
-        scaler = getattr(self, "scaler", None)
-        if scaler is not None and os.path.isfile(newest):
-            if state := load_checkpoint(newest).get("scaler"):
-                scaler.load_state_dict(state)
         best = os.path.join(folder, BEST_FILE)
         if self.cfg.TEST.FINAL_MODEL == "best_val" and os.path.isfile(best):
             val_result = load_checkpoint(best).get("val_result")
@@ -135,12 +130,7 @@ class SimpleTrainer(TrainerBase):
         """
         self.set_model_mode("eval")
         self.evaluator.reset()
-        split = split or self.cfg.TEST.SPLIT
-        if split == "val" and self.val_loader is None:
-            print("There is no validation data: the test data is used for validation")
-        split = "val" if split == "val" and self.val_loader is not None else "test"
-        loader = self.val_loader if split == "val" else self.test_loader
-        print(f"Evaluate on the *{split}* set")
+        split, loader = self.choose_split(split)
         for batch in tqdm(loader):
             image, label = self.parse_batch_test(batch)
             self.evaluator.process(self.model_inference(image), label)
@@ -148,6 +138,15 @@ class SimpleTrainer(TrainerBase):
         for name, value in results.items():
             self.write_scalar(f"{split}/{name}", value, self.epoch)
         return next(iter(results.values()))
+
+    def choose_split(self, split: str | None) -> tuple[str, Any]:
+        """(val or test, its loader), as `test` was asked; None: TEST.SPLIT. Printed."""
+        split = split or self.cfg.TEST.SPLIT
+        if split == "val" and self.val_loader is None:
+            print("There is no validation data: the test data is used for validation")
+        split = "val" if split == "val" and self.val_loader is not None else "test"
+        print(f"Evaluate on the *{split}* set")
+        return split, self.val_loader if split == "val" else self.test_loader
 
     def model_inference(self, input: torch.Tensor) -> torch.Tensor:
         """Scores (B, C) of the images (B, 3, H, W)."""

@@ -139,11 +139,15 @@ def _checkpoints_newest_first(fdir: str) -> list[str]:
 
 
 def resume_from_checkpoint(
-    fdir: str, model: nn.Module, optimizer: Any = None, scheduler: Any = None
+    fdir: str,
+    model: nn.Module,
+    optimizer: Any = None,
+    scheduler: Any = None,
+    scaler: Any = None,
 ) -> int:
     """Load the newest whole checkpoint in `fdir` into the objects given; returns its epochs done.
 
-    Random states are restored where the file has them.
+    Random states, and a loss scaler's, are restored where the file has them.
 
     Raises:
         FileNotFoundError: `fdir` has no checkpoint.
@@ -170,6 +174,8 @@ def resume_from_checkpoint(
     if scheduler is not None and checkpoint.get("scheduler") is not None:
         scheduler.load_state_dict(checkpoint["scheduler"])
         print("Loaded scheduler")
+    if scaler is not None and checkpoint.get("scaler"):
+        scaler.load_state_dict(checkpoint["scaler"])
     if "random_states" in checkpoint:
         restore_random_states(checkpoint["random_states"])
     print(f"Previous epoch: {checkpoint['epoch']}")

@@ -19,6 +19,7 @@ from trainer.model import MMRLModel, Output
 from trainer.precision import EncoderPrecision, make_scaler
 from trainer.published_keys import to_published
 from trainer.resume import ResumeFile
+from trainer.start_values import draw_start_values
 from trainer.stored import MODEL_NAME, find_checkpoint, read_checkpoint
 from trainer.templates import print_classes, prompts
 
@@ -42,7 +43,9 @@ class RepresentationTrainer(EvaluatingTrainer):
         frozen = load_frozen_clip(self.cfg, self.device)
         self.precision = EncoderPrecision(frozen, prec, self.cfg.TEST.PREC, self.device)
         print("Building custom CLIP")
-        self.model = self.assemble(frozen, self.prompts()).to(self.device)
+        self.model = self.assemble(frozen, self.prompts())
+        draw_start_values(self.model, frozen.sizes)
+        self.model.to(self.device)
         print("Turning off gradients in both the image and the text encoder")
         learned = self.model.learned()
         print(f"Parameters to be updated: {[to_published(name) for name in learned]}")

@@ -2,9 +2,11 @@
 
 MMRL projects R by one linear map per layer and modality (arXiv 2503.08497). MMRL++'s SRRA shares
 one weight per modality and adds a low-rank residual per layer (arXiv 2505.10088).
+
+Parameters are made empty: `start_values.draw` fills them, or a checkpoint does. Nothing here draws
+a random number, so the generator's order is that of `start_values` alone.
 """
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -28,13 +30,13 @@ class LayerTokens(NamedTuple):
 
 
 class LowRankResidual(nn.Module):
-    """One layer's own part in SRRA: A (width, r), B (r, d_r), a bias; starts at zero."""
+    """One layer's own part in SRRA: A (width, r), B (r, d_r), a bias."""
 
     def __init__(self, rep_dim: int, width: int, rank: int) -> None:
         super().__init__()
-        self.A = nn.Parameter(_kaiming(width, rank))
-        self.B = nn.Parameter(torch.zeros(rank, rep_dim))
-        self.bias = nn.Parameter(_uniform_bias(rep_dim, width))
+        self.A = nn.Parameter(torch.empty(width, rank))
+        self.B = nn.Parameter(torch.empty(rank, rep_dim))
+        self.bias = nn.Parameter(torch.empty(width))
 
 
 class SharedResidualProjection(nn.Module):
@@ -42,7 +44,7 @@ class SharedResidualProjection(nn.Module):
 
     def __init__(self, rep_dim: int, width: int, num_layers: int, rank: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(_kaiming(width, rep_dim))
+        self.weight = nn.Parameter(torch.empty(width, rep_dim))
         self.residuals = nn.ModuleList(
             LowRankResidual(rep_dim, width, rank) for _ in range(num_layers)
         )
@@ -56,7 +58,8 @@ class IndependentProjections(nn.ModuleList):
     """MMRL: one linear map per listed layer; (K, d_r) -> (K, width) each."""
 
     def __init__(self, rep_dim: int, width: int, num_layers: int) -> None:
-        super().__init__(nn.Linear(rep_dim, width) for _ in range(num_layers))
+        empty = nn.utils.skip_init  # a layer's own start values would draw random numbers
+        super().__init__(empty(nn.Linear, rep_dim, width) for _ in range(num_layers))
 
     def forward(self, space: Tensor) -> list[Tensor]:
         """Tokens of every listed layer."""
@@ -64,13 +67,13 @@ class IndependentProjections(nn.ModuleList):
 
 
 class RepresentationLearner(nn.Module):
-    """Space tokens R ~ N(0, 0.02^2), and the maps into both towers."""
+    """Space tokens R (K, d_r), and the maps into both towers."""
 
     def __init__(
         self, num_tokens: int, rep_dim: int, to_image: nn.Module, to_text: nn.Module
     ) -> None:
         super().__init__()
-        self.space = nn.Parameter(torch.empty(num_tokens, rep_dim).normal_(std=0.02))
+        self.space = nn.Parameter(torch.empty(num_tokens, rep_dim))
         self.to_image = to_image
         self.to_text = to_text
 
@@ -80,11 +83,11 @@ class RepresentationLearner(nn.Module):
 
 
 class FullProjection(nn.Module):
-    """MMRL's free `proj_rep` of the representation feature, (width, E) ~ N(0, 1 / width)."""
+    """MMRL's free `proj_rep` of the representation feature, (width, E)."""
 
     def __init__(self, width: int, embed_dim: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(width, embed_dim).normal_(std=width**-0.5))
+        self.weight = nn.Parameter(torch.empty(width, embed_dim))
 
     def forward(self, frozen: Tensor) -> Tensor:
         """The projection (width, E); CLIP's own, `frozen`, plays no part."""
@@ -92,22 +95,13 @@ class FullProjection(nn.Module):
 
 
 class ResidualProjection(nn.Module):
-    """MMRL++: CLIP's frozen projection plus A (width, r) B (r, E); B starts at zero."""
+    """MMRL++: CLIP's frozen projection plus A (width, r) B (r, E)."""
 
     def __init__(self, width: int, embed_dim: int, rank: int) -> None:
         super().__init__()
-        self.A = nn.Parameter(_kaiming(width, rank))
-        self.B = nn.Parameter(torch.zeros(rank, embed_dim))
+        self.A = nn.Parameter(torch.empty(width, rank))
+        self.B = nn.Parameter(torch.empty(rank, embed_dim))
 
     def forward(self, frozen: Tensor) -> Tensor:
         """The projection (width, E)."""
         return frozen.to(self.A.dtype) + self.A @ self.B
-
-
-def _kaiming(*shape: int) -> Tensor:
-    return nn.init.kaiming_uniform_(torch.empty(*shape), a=math.sqrt(5))
-
-
-def _uniform_bias(fan_in: int, width: int) -> Tensor:
-    """As `nn.Linear` starts its bias."""
-    return torch.empty(width).uniform_(-(fan_in**-0.5), fan_in**-0.5)

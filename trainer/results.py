@@ -50,6 +50,7 @@ def collect_results(trainer: Any, origins: dict[str, str], started: float) -> di
         "device": device_name(trainer.device),
         "precision": node.get("PREC", "fp32"),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "loader": _loader_of(trainer),
         "draw_sha256": getattr(trainer.dm.dataset, "draw_hash", None),
         "classnames": trainer.dm.dataset.classnames,
         "config": {key: values[key] for key in sorted(values)},
@@ -71,10 +72,16 @@ def _peak_memory(device: torch.device) -> dict[str, float]:
     return peak
 
 
+def _loader_of(trainer: Any) -> dict[str, int]:
+    """The workers whose random numbers were drawn, and the processes that hosted them."""
+    loader = trainer.train_loader_x
+    return {"num_workers": loader.num_streams, "processes": loader.num_workers}
+
+
 def device_name(device: torch.device) -> str:
     """The GPU's or the processor's name."""
     if device.type == "cuda":
-        return torch.cuda.getdevice_name(device)
+        return torch.cuda.get_device_name(device)
     models = [line for line in _cpu_lines() if line.startswith("model name")]
     return models[0].split(":", 1)[1].strip() if models else platform.machine()
 

@@ -1,6 +1,5 @@
 """Data set + transforms -> loaders of batches: dicts with `img` (B, 3, H, W), `label` (B,), ..."""
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,7 @@ from torchvision import transforms as T
 
 from dassl.data.cache import PixelCache
 from dassl.data.datasets import build_dataset
-from dassl.data.loader import EpochSeed, PersistentLoader
+from dassl.data.loader import StreamLoader, num_processes
 from dassl.data.samplers import build_sampler
 from dassl.data.transforms import INTERPOLATION_MODES, build_transform
 from dassl.utils import read_image
@@ -31,8 +30,8 @@ def build_data_loader(
 ) -> DataLoader:
     """A loader over `data_source` in the sampler's order.
 
-    In training an incomplete last batch is dropped if there is a complete one. There are never
-    more workers than cores or batches.
+    In training an incomplete last batch is dropped if there is a complete one. NUM_WORKERS says
+    which random numbers an item meets; how many processes work is the machine's affair.
 
     Raises:
         ValueError: the loader would be empty.
@@ -48,18 +47,15 @@ def build_data_loader(
     wrapped = (dataset_wrapper or DatasetWrapper)(
         cfg, data_source, transform=tfm, is_train=is_train
     )
-    num_workers = _num_workers(cfg.DATALOADER.NUM_WORKERS, len(sampler), batch_size)
-    kind, more = DataLoader, {}
-    if num_workers and isinstance(wrapped, DatasetWrapper):
-        kind, more = PersistentLoader, {"epoch_seed": wrapped.epoch_seed}
-    loader = kind(
+    num_streams = cfg.DATALOADER.NUM_WORKERS
+    loader = StreamLoader(
         wrapped,
         batch_size=batch_size,
         sampler=sampler,
-        num_workers=num_workers,
+        num_streams=num_streams,
+        processes=num_processes(num_streams, -(-len(sampler) // batch_size)),
         drop_last=is_train and len(data_source) >= batch_size,
         pin_memory=torch.cuda.is_available() and cfg.USE_CUDA,
-        **more,
     )
     if len(loader) == 0:
         raise ValueError(
@@ -67,10 +63,6 @@ def build_data_loader(
             f"batch size {batch_size}, {sampler_type}"
         )
     return loader
-
-
-def _num_workers(wanted: int, num_items: int, batch_size: int) -> int:
-    return min(wanted, len(os.sched_getaffinity(0)), -(-num_items // batch_size))
 
 
 class DataManager:
@@ -180,7 +172,6 @@ class DatasetWrapper(Dataset):
     ) -> None:
         self.cfg, self.data_source, self.transform = cfg, data_source, transform
         self.is_train = is_train
-        self.epoch_seed = EpochSeed()
         limit_mb = cfg.DATALOADER.get("CACHE_MB", 0) if is_train else 0
         self.cache = None
         if limit_mb:
@@ -201,7 +192,6 @@ class DatasetWrapper(Dataset):
         return len(self.data_source)
 
     def __getitem__(self, idx: int) -> dict[str, Any]:
-        self.epoch_seed.apply()
         item = self.data_source[idx]
         output = {
             "label": item.label,

@@ -126,7 +126,7 @@ def prepare(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
     import trainer  # noqa: F401  registers the trainers
     from dassl.engine import build_trainer
     from dassl.utils import set_random_seed, setup_logger
-    from trainer.results import write_resolved_config
+    from trainer.evaluation.results import write_resolved_config
 
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
@@ -134,8 +134,8 @@ def prepare(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
     setup_logger(cfg.OUTPUT_DIR)
     describe(args, cfg, origins)
     if args.eval_only and args.model_dir and cfg.TRAINER.NAME != "ZeroshotCLIP":
-        from trainer.learned import adapt_config
-        from trainer.stored import find_checkpoint, read_checkpoint
+        from trainer.checkpoints.find import find_checkpoint, read_checkpoint
+        from trainer.checkpoints.sizes import adapt_config
 
         source = find_checkpoint(args.model_dir[0], args.load_epoch)
         adapt_config(cfg, origins, read_checkpoint(source)["state_dict"], str(source))
@@ -148,7 +148,7 @@ def prepare(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
 
 def evaluate_many(trainer: Any, args: argparse.Namespace, origins: dict, started: float) -> None:
     """Evaluate several runs in one pass; OUTPUT_DIR gets a folder for each."""
-    from trainer.results import collect_results, write_results
+    from trainer.evaluation.results import collect_results, write_results
 
     common = os.path.commonpath([os.path.abspath(path) for path in args.model_dir])
     for path, results in zip(
@@ -190,7 +190,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if hasattr(trainer, "results"):
-        from trainer.results import collect_results, write_results
+        from trainer.evaluation.results import collect_results, write_results
 
         results = collect_results(trainer, origins, started)
         print(f"Results are in {write_results(results, trainer.cfg.OUTPUT_DIR)}")

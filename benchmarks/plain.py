@@ -2,7 +2,7 @@
 
 One loop over the layers, sequence first, every position of every prompt, a second CLIP for f0: the
 amount of work of the published program, and the same arithmetic. It is the reference that the fast
-form (`trainer/encoders.py`) is compared with, for equality and for time.
+form (`trainer/method/text_encoder.py`) is compared with, for equality and for time.
 """
 
 import torch
@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip.model import Block, Transformer
-from trainer.encoders import EntryRule
-from trainer.model import LOGIT_SCALE, Features, MMRLModel, Output, TowerEntries
+from trainer.method.model import LOGIT_SCALE, Features, MMRLModel, Output, TowerEntries
+from trainer.method.text_encoder import EntryRule
 
 __all__ = ["PlainModel"]
 

@@ -25,7 +25,7 @@ from benchmarks.measure import (
     step_memory,
     time_interleaved,
 )
-from trainer.results import device_name
+from trainer.evaluation.results import device_name
 
 RESULTS = Path(__file__).with_name("results")
 ROWS = "5x4,50x4,100x4,500x8,500x32,1000x32"

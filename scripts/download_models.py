@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from trainer.stored import MODEL_NAME
+from trainer.checkpoints.find import MODEL_NAME
 
 FOLDER_ID = "1z_iKB8bNCzpZHI_jf_cWzrAn0J8d_5-Y"
 
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     for path in list_runs(args.folder):
         print(path)
-    print("Describe one with: python -m trainer.checkpoint describe PATH")
+    print("Describe one with: python -m trainer.checkpoints describe PATH")
     return 0
 
 

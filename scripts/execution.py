@@ -63,7 +63,7 @@ def is_finished(run: Run, settings: Settings) -> Outcome | None:
     results = json.loads(path.read_text())
     if "config" not in results:
         return Outcome("finished")
-    from trainer.resume import FREE_KEYS
+    from trainer.checkpoints.resume import FREE_KEYS
 
     wanted = json.loads(json.dumps(resolved_config(run, settings)))  # tuples as JSON has them
     for key in sorted(wanted.keys() - FREE_KEYS - ALSO_FREE_KEYS):

@@ -7,12 +7,12 @@ import torch
 from clip import tokenize
 from clip.model import CLIP
 from conftest import EUROSAT_CLASSES, GOLDEN, PUBLISHED_SPEC, recipe, tensors
-from trainer.loss import mmrl_loss
-from trainer.mmrl import build_mmrl, build_mmrlpp
-from trainer.model import MMRLModel
-from trainer.published_keys import to_published
-from trainer.stored import find_checkpoint, read_checkpoint
-from trainer.templates import prompts
+from trainer.checkpoints.find import find_checkpoint, read_checkpoint
+from trainer.checkpoints.keys import to_published
+from trainer.method.loss import mmrl_loss
+from trainer.method.model import MMRLModel
+from trainer.published_values import prompts
+from trainer.trainers import build_mmrl, build_mmrlpp
 
 CASES = sorted(recipe.CASES)
 

@@ -21,8 +21,8 @@ import train
 from clip import tokenize
 from clip.model import CLIP, Sizes
 from conftest import GOLDEN, REPOSITORY
-from trainer.mmrl import build_mmrl, build_mmrlpp
-from trainer.start_values import draw_start_values
+from trainer.method.start_values import draw_start_values
+from trainer.trainers import build_mmrl, build_mmrlpp
 
 FOLDER = GOLDEN / "seeded_runs"
 BASE_TO_NOVEL = ["DATASET.NUM_SHOTS", "4", "DATASET.SUBSAMPLE_CLASSES", "base", "TASK", "B2N"]

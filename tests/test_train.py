@@ -15,7 +15,7 @@ import torch
 import train
 from conftest import EUROSAT_CLASSES, GOLDEN, REPOSITORY, TINY_OPTIONS, train_arguments
 from dassl.utils import load_checkpoint
-from trainer.resume import ResumeFile
+from trainer.checkpoints.resume import ResumeFile
 
 METHODS = ["MMRL", "MMRLpp"]
 

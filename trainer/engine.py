@@ -12,16 +12,16 @@ from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils.torchtools import random_states, restore_random_states
 from trainer.acceleration import compile_step, fuse
+from trainer.checkpoints.find import MODEL_NAME, find_checkpoint, read_checkpoint
+from trainer.checkpoints.keys import to_published
+from trainer.checkpoints.resume import ResumeFile
 from trainer.config import flatten
-from trainer.evaluating import EvaluatingTrainer, load_frozen_clip
-from trainer.loss import mmrl_loss
-from trainer.model import MMRLModel, Output
-from trainer.precision import EncoderPrecision, make_scaler
-from trainer.published_keys import to_published
-from trainer.resume import ResumeFile
-from trainer.start_values import draw_start_values
-from trainer.stored import MODEL_NAME, find_checkpoint, read_checkpoint
-from trainer.templates import print_classes, prompts
+from trainer.evaluation.evaluating import EvaluatingTrainer, load_frozen_clip
+from trainer.method.loss import mmrl_loss
+from trainer.method.model import MMRLModel, Output
+from trainer.method.start_values import draw_start_values
+from trainer.published_values import print_classes, prompts
+from trainer.step import EncoderPrecision, make_scaler
 
 __all__ = ["RepresentationTrainer"]
 

@@ -18,13 +18,13 @@ from yacs.config import CfgNode
 
 import clip
 from dassl.data.transforms import build_transform
+from trainer.checkpoints.find import find_checkpoint, read_checkpoint, run_metadata
+from trainer.checkpoints.sizes import adapt_config, sizes_of
 from trainer.config import build_config
-from trainer.evaluating import load_frozen_clip
-from trainer.learned import adapt_config, sizes_of
-from trainer.mmrl import build_from_config
-from trainer.model import MMRLModel, Snapshot
-from trainer.stored import find_checkpoint, read_checkpoint, run_metadata
-from trainer.templates import prompts
+from trainer.evaluation.evaluating import load_frozen_clip
+from trainer.method.model import MMRLModel, Snapshot
+from trainer.published_values import prompts
+from trainer.trainers import build_from_config
 
 __all__ = ["Prediction", "Predictor", "load"]
 

@@ -12,10 +12,10 @@ from clip import tokenize
 from clip.model import CLIP
 from conftest import PUBLISHED_SPEC, recipe, tensors
 from trainer.acceleration import compile_options, compile_step
-from trainer.loss import mmrl_loss
-from trainer.mmrl import build_mmrl, build_mmrlpp
-from trainer.packing import cut_groups, pack_prompts
-from trainer.precision import EncoderPrecision
+from trainer.method.loss import mmrl_loss
+from trainer.method.packing import cut_groups, pack_prompts
+from trainer.step import EncoderPrecision
+from trainer.trainers import build_mmrl, build_mmrlpp
 
 WORDS = ["a", "cat", "river bank", "Boeing 737-800", "t-shirt, jersey", "x" * 30, "Sea or Lake"]
 

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from dassl.engine import TRAINER_REGISTRY
-from trainer.evaluating import EvaluatingTrainer, load_frozen_clip
-from trainer.model import normalise
+from trainer.evaluation.evaluating import EvaluatingTrainer, load_frozen_clip
+from trainer.method.model import normalise
 
 __all__ = ["ZeroshotCLIP"]
 

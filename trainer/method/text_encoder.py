@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from clip.model import Block, TextTower, VisionTower
-from trainer.packing import (
+from trainer.method.packing import (
     Chunk,
     Group,
     PackedPrompts,

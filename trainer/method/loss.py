@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.model import Features, Output
+from trainer.method.model import Features, Output
 
 __all__ = ["mmrl_loss"]
 

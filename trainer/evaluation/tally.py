@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer.evidence import confusion_matrix
-from trainer.predictions import Predictions
+from trainer.evaluation.evidence import confusion_matrix
+from trainer.evaluation.predictions import Predictions
 
 __all__ = ["Tally"]
 

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip.model import CLIP
-from trainer.encoders import EntryRule, ImageEncoder, Projected, TextEncoder
-from trainer.published_keys import learned_from_published, to_published
-from trainer.representation import RepresentationLearner
+from trainer.checkpoints.keys import learned_from_published, to_published
+from trainer.method.learner import RepresentationLearner
+from trainer.method.text_encoder import EntryRule, ImageEncoder, Projected, TextEncoder
 
 __all__ = ["Features", "MMRLModel", "Output", "TowerEntries"]
 

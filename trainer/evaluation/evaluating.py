@@ -9,9 +9,9 @@ from tqdm import tqdm
 import clip
 from clip.model import CLIP
 from dassl.engine import TrainerX
-from trainer.evaluation import Tally
-from trainer.evidence import write_confusion, write_per_class
-from trainer.templates import prompts
+from trainer.evaluation.evidence import write_confusion, write_per_class
+from trainer.evaluation.tally import Tally
+from trainer.published_values import prompts
 
 __all__ = ["EvaluatingTrainer", "load_frozen_clip"]
 

@@ -20,7 +20,8 @@ from conftest import (
     tensors,
     train_arguments,
 )
-from trainer import checkpoint, load
+from trainer import load
+from trainer.checkpoints import __main__ as checkpoint
 
 PUBLISHED = GOLDEN / "published_checkpoint"
 needs_published = pytest.mark.skipif(not PUBLISHED.is_dir(), reason="no checkpoint here")

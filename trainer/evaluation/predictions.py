@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from trainer.files import write_atomically
+from trainer.evaluation.files import write_atomically
 
 __all__ = ["PREDICTIONS_FILE", "Predictions"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from trainer.files import write_atomically
+from trainer.evaluation.files import write_atomically
 
 __all__ = ["confusion_matrix", "write_confusion", "write_per_class"]
 

@@ -10,8 +10,8 @@ import torch
 from clip import tokenize
 from clip.model import CLIP
 from conftest import GOLDEN, recipe, tensors
-from trainer.mmrl import build_mmrl, build_mmrlpp
-from trainer.stored import find_checkpoint, read_checkpoint
+from trainer.checkpoints.find import find_checkpoint, read_checkpoint
+from trainer.trainers import build_mmrl, build_mmrlpp
 
 PUBLISHED = GOLDEN / "published_checkpoint"
 

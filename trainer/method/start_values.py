@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from clip.model import Sizes
-from trainer.model import MMRLModel
-from trainer.representation import IndependentProjections, SharedResidualProjection
+from trainer.method.learner import IndependentProjections, SharedResidualProjection
+from trainer.method.model import MMRLModel
 
 __all__ = ["draw_start_values"]
 

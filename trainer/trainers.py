@@ -7,16 +7,16 @@ from torch import Tensor
 
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
-from trainer.encoders import entry_rules, resolve_layers
 from trainer.engine import RepresentationTrainer
-from trainer.model import MMRLModel, TowerEntries
-from trainer.representation import (
+from trainer.method.learner import (
     FullProjection,
     IndependentProjections,
     RepresentationLearner,
     ResidualProjection,
     SharedResidualProjection,
 )
+from trainer.method.model import MMRLModel, TowerEntries
+from trainer.method.text_encoder import entry_rules, resolve_layers
 
 __all__ = ["MMRL", "MMRLpp", "build_from_config", "build_mmrl", "build_mmrlpp"]
 

@@ -1,0 +1,1 @@
+"""What MMRL is compared with, trained and evaluated through the same trainers API."""

@@ -1,0 +1,87 @@
+"""Describe and export what a run has learned.
+
+    python -m trainer.checkpoints describe output/eurosat/seed1
+    python -m trainer.checkpoints export output/eurosat/seed1 eurosat.safetensors
+
+PATH is a run folder, a checkpoint file, the tree of a published archive, or a .safetensors file.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from trainer.checkpoints.find import find_checkpoint, read_checkpoint, run_metadata
+from trainer.checkpoints.sizes import is_learned, sizes_of
+
+__all__ = ["describe", "export"]
+
+
+def export(path: str, out: Path, epoch: int | None = None) -> tuple[int, int]:
+    """Write what was learned as .safetensors, with what rebuilds the model; (bytes before, after).
+
+    Raises:
+        ValueError: the checkpoint is not MMRL's or MMRL++'s.
+    """
+    from safetensors.torch import save_file
+
+    source = find_checkpoint(path, epoch)
+    checkpoint = read_checkpoint(source)
+    state = checkpoint["state_dict"]
+    sizes = sizes_of(state)
+    learned = {key: value.float().contiguous() for key, value in state.items() if is_learned(key)}
+    metadata = {"trainer": sizes.trainer, "epoch": checkpoint.get("epoch")} | run_metadata(path)
+    save_file(learned, out, metadata={"mmrl": json.dumps(metadata)})
+    return source.stat().st_size, out.stat().st_size
+
+
+def describe(path: str, epoch: int | None = None) -> str:
+    """Method, sizes, epoch and number of learned tensors, a line each."""
+    source = find_checkpoint(path, epoch)
+    checkpoint = read_checkpoint(source)
+    s = sizes_of(checkpoint["state_dict"])
+    lines = {
+        "file": source,
+        "method": {"MMRLpp": "MMRL++"}.get(s.trainer, s.trainer),
+        "epoch": checkpoint.get("epoch"),
+        "K, tokens": s.num_tokens,
+        "d_r, space width": s.rep_dim,
+        "layers with tokens": s.num_layers,
+        "rank per layer": s.layer_rank or "-",
+        "rank of proj_rep": s.projection_rank or "-",
+        "widths": f"{s.vision_width} (image), {s.text_width} (text)",
+        "learned": f"{s.num_tensors} tensors, {s.num_learned:,} numbers",
+        "in the file": f"{len(checkpoint['state_dict'])} tensors, {source.stat().st_size:,} bytes",
+        "classes": ", ".join(run_metadata(path).get("classnames", [])) or "not recorded",
+    }
+    return "\n".join(f"{name + ':':<20} {value}" for name, value in lines.items())
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Describe or export."""
+    parser = argparse.ArgumentParser(
+        prog="python -m trainer.checkpoints",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=("describe", "export"))
+    parser.add_argument("path", metavar="PATH")
+    parser.add_argument("out", nargs="?", type=Path, metavar="OUT.safetensors")
+    parser.add_argument("--load-epoch", type=int, metavar="N", help="default: best, else last")
+    args = parser.parse_args(argv)
+    try:
+        if args.command == "describe":
+            print(describe(args.path, args.load_epoch))
+            return 0
+        if args.out is None:
+            parser.error("export needs OUT.safetensors")
+        before, after = export(args.path, args.out, args.load_epoch)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"Wrote {args.out}: {after:,} bytes, from {before:,}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Evaluation: scores -> figures, and the evidence beside them."""

@@ -14,10 +14,9 @@ from benchmarks.classnames import class_list
 from benchmarks.plain import PlainModel
 from clip import tokenize
 from clip.model import CLIP, Sizes
-from trainer.method.loss import mmrl_loss
-from trainer.method.model import MMRLModel
+from trainer.method.build import build_mmrl, build_mmrlpp
+from trainer.method.model import MMRLModel, mmrl_loss
 from trainer.published_values import prompts
-from trainer.trainers import build_mmrl, build_mmrlpp
 
 __all__ = ["build_step", "count_gflop", "product_rate", "step_memory", "time_interleaved"]
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip.model import Block, Transformer
-from trainer.method.model import LOGIT_SCALE, Features, MMRLModel, Output, TowerEntries
-from trainer.method.text_encoder import EntryRule
+from trainer.method.injection import Injection
+from trainer.method.model import LOGIT_SCALE, Features, MMRLModel, Output
 
 __all__ = ["PlainModel"]
 
@@ -23,31 +23,31 @@ class PlainModel(nn.Module):
         super().__init__()
         self.learner = model.learner
         self.visual, self.text = model.image_encoder.tower, model.text_encoder.tower
-        self.projection = model.image_encoder.projection
-        self.entry = TowerEntries(model.image_encoder.entry, model.text_encoder.entry)
+        self.image_rule = model.image_encoder.injection
+        self.text_rule = model.text_encoder.injection
         self.alpha = model.alpha
         self.prompts = prompts  # (C, T)
         self._evaluation_text: Tensor | None = None
         with torch.no_grad():
             x = self.text.embed(prompts)
             self.embedded = x  # (C, T, D)
-            text = plain_tower(self.text.transformer, x, {}, [], causal=True)
+            text = plain_tower(self.text.transformer, x, None, None, causal=True)
             self.frozen_text = self._read_eot(text, shift=0)  # (C, E) w0
 
     def forward(self, images: Tensor) -> Output:
         """Logits and features of a batch."""
-        tokens = self.learner()
+        tokens = self.learner(self.visual.proj)
         x = plain_tower(
             self.visual.transformer,
             self.visual.embed(images),
-            self.entry.image,
+            self.image_rule,
             tokens.image,
             False,
         )
-        num_tokens = len(tokens.image[0])
+        num_tokens = tokens.image.shape[1]
         x = self.visual.ln_post(x[:, : 1 + num_tokens])
         image = unit(x[:, 0] @ self.visual.proj)
-        rep = unit(x[:, 1:].mean(dim=1) @ self.projection(self.visual.proj))
+        rep = unit(x[:, 1:].mean(dim=1) @ tokens.rep_proj)
         text = self._text_features(tokens.text)
         logits, logits_rep = LOGIT_SCALE * image @ text.t(), LOGIT_SCALE * rep @ text.t()
         fusion = self.alpha * logits + (1 - self.alpha) * logits_rep
@@ -56,19 +56,19 @@ class PlainModel(nn.Module):
     @torch.no_grad()
     def frozen_features(self, images: Tensor) -> Features:
         """f0 from a whole second pass, and w0."""
-        x = plain_tower(self.visual.transformer, self.visual.embed(images), {}, [], False)
+        x = plain_tower(self.visual.transformer, self.visual.embed(images), None, None, False)
         return Features(unit(self.visual.ln_post(x[:, 0]) @ self.visual.proj), self.frozen_text)
 
     def with_frozen(self, images: Tensor) -> tuple[Output, Features]:
         """Both, as a training step wants them."""
         return self(images), self.frozen_features(images)
 
-    def _text_features(self, tokens: list[Tensor]) -> Tensor:
+    def _text_features(self, tokens: Tensor) -> Tensor:
         """w; in evaluation it is computed once, as the published program does."""
         if not self.training and self._evaluation_text is not None:
             return self._evaluation_text
-        y = plain_tower(self.text.transformer, self.embedded, self.entry.text, tokens, causal=True)
-        text = self._read_eot(y, shift=len(tokens[0]))
+        y = plain_tower(self.text.transformer, self.embedded, self.text_rule, tokens, causal=True)
+        text = self._read_eot(y, shift=tokens.shape[1])
         self._evaluation_text = None if self.training else text
         return text
 
@@ -81,15 +81,14 @@ class PlainModel(nn.Module):
 def plain_tower(
     transformer: Transformer,
     x: Tensor,
-    entry: dict[int, EntryRule],
-    tokens: list[Tensor],
+    rule: Injection | None,
+    tokens: Tensor | None,
     causal: bool,
 ) -> Tensor:
     """All layers, tokens entering where listed: (N, L, D) -> (N, L + K, D)."""
-    tokens_of = dict(zip(sorted(entry), tokens, strict=True))
     for layer, block in enumerate(transformer.resblocks, start=1):
-        if layer in entry:
-            x = entry[layer](x, tokens_of[layer])
+        if rule is not None and tokens is not None:
+            x = rule.enter(x, layer, tokens)
         x = plain_block(block, x.transpose(0, 1), causal).transpose(0, 1)
     return x
 

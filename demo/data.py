@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from demo.world import FIELD, render
-from trainer.evaluation.files import write_atomically
+from trainer.files import write_atomically
 
 __all__ = ["CLASSES", "write_data"]
 

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from scripts.plots import draw_all
 from scripts.render import to_csv, to_html, to_latex, to_markdown
 from scripts.tables import build_tables, read_results
-from trainer.evaluation.files import write_atomically
+from trainer.files import write_atomically
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -8,11 +8,10 @@ from clip import tokenize
 from clip.model import CLIP
 from conftest import EUROSAT_CLASSES, GOLDEN, PUBLISHED_SPEC, recipe, tensors
 from trainer.checkpoints.find import find_checkpoint, read_checkpoint
-from trainer.checkpoints.keys import to_published
-from trainer.method.loss import mmrl_loss
-from trainer.method.model import MMRLModel
+from trainer.checkpoints.keys import entries, learned_state, load_learned
+from trainer.method.build import build_mmrl, build_mmrlpp
+from trainer.method.model import MMRLModel, mmrl_loss
 from trainer.published_values import prompts
-from trainer.trainers import build_mmrl, build_mmrlpp
 
 CASES = sorted(recipe.CASES)
 
@@ -31,7 +30,7 @@ def build_case(case: dict) -> MMRLModel:
     else:
         ranks = {"layer_rank": case["res_lora_dim"], "projection_rank": case["proj_lora_dim"]}
         model = build_mmrlpp(frozen, tokens, beta=case["beta"], **ranks, **common)
-    model.load_state_dict(tensors(recipe.learnable_state_dict(case)))
+    load_learned(model, tensors(recipe.learnable_state_dict(case)))
     return model
 
 
@@ -85,12 +84,12 @@ def test_training_equals_the_published_one(name):
         optimizer.zero_grad()
         loss.backward()
         if step == 0:
-            for own, p in learned.items():
-                key = to_published(own)
-                assert_near_in_norm(p.grad, want[f"grad0.{key}"], 1e-4, f"gradient of {key}")
+            for e in entries(learned):
+                grad = e.of(learned[e.name].grad)
+                assert_near_in_norm(grad, want[f"grad0.{e.key}"], 1e-4, f"gradient of {e.key}")
         torch.testing.assert_close(loss.detach(), want["losses"][step], rtol=1e-4, atol=0)
         optimizer.step()
-    for key, value in model.state_dict().items():
+    for key, value in learned_state(model).items():
         assert_near_in_norm(value, want[f"final.{key}"], 1e-3, key)
     out, _ = evaluate(model, images[0])
     assert_near_in_norm(out.logits, want["final_logits"], 1e-3, "final logits")
@@ -101,9 +100,8 @@ def test_training_equals_the_published_one(name):
 @pytest.mark.parametrize("name", CASES)
 def test_exactly_the_published_tensors_are_trained(name):
     learned = build_case(recipe.CASES[name]).learned()
-    assert {to_published(own) for own in learned} == set(
-        recipe.learnable_state_dict(recipe.CASES[name])
-    )
+    want = recipe.learnable_state_dict(recipe.CASES[name])
+    assert {entry.key for entry in entries(learned)} == set(want)
 
 
 @pytest.mark.skipif(
@@ -116,7 +114,7 @@ def test_published_checkpoint_gives_its_logits(half):
     tokens = tokenize(prompts(names, "EuroSAT"))
     model = build_mmrl(frozen, tokens, num_tokens=5, rep_dim=64, rep_layers=[2, 3, 4], alpha=0.7)
     folder = GOLDEN / "published_checkpoint"
-    model.load_state_dict(read_checkpoint(find_checkpoint(str(folder)))["state_dict"])
+    load_learned(model, read_checkpoint(find_checkpoint(str(folder)))["state_dict"])
     noise = np.random.RandomState(99).standard_normal((6, 3, 32, 32)).astype("float32")
     out, _ = evaluate(model, torch.from_numpy(noise))
     want = tensors(dict(np.load(folder / "logits.npz")))

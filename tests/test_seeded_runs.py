@@ -21,8 +21,9 @@ import train
 from clip import tokenize
 from clip.model import CLIP, Sizes
 from conftest import GOLDEN, REPOSITORY
+from trainer.checkpoints.keys import learned_state
+from trainer.method.build import build_mmrl, build_mmrlpp
 from trainer.method.start_values import draw_start_values
-from trainer.trainers import build_mmrl, build_mmrlpp
 
 FOLDER = GOLDEN / "seeded_runs"
 BASE_TO_NOVEL = ["DATASET.NUM_SHOTS", "4", "DATASET.SUBSAMPLE_CLASSES", "base", "TASK", "B2N"]
@@ -66,7 +67,7 @@ class Recorder:
 
     def __init__(self, argv, stop_after=10**9):
         self.trainer, _ = train.prepare(train.parse(argv))
-        self.start = {k: v.clone() for k, v in self.trainer.model.state_dict().items()}
+        self.start = {k: v.clone() for k, v in learned_state(self.trainer.model).items()}
         self.losses, self.paths, self.pixels = [], [], []
         self.step, self.stop_after = self.trainer.forward_backward, stop_after
         self.trainer.forward_backward = self.record
@@ -106,7 +107,7 @@ def test_a_run_with_the_seed_is_the_published_run(name, world, tmp_path):
     if (PIL.__version__, torchvision.__version__.split("+")[0]) == MADE_WITH:
         assert run.pixels == want["sha"].tolist()
     np.testing.assert_allclose(run.losses, want["loss"], rtol=1e-5)
-    final = run.trainer.model.state_dict()
+    final = learned_state(run.trainer.model)
     for key, value in part(want, "final/").items():
         gap = np.linalg.norm(final[key].numpy() - value) / max(np.linalg.norm(value), 1e-12)
         assert gap < 1e-3, f"{key} ends {gap:.1e} away"
@@ -207,9 +208,9 @@ def test_start_values_at_full_size_equal_the_published_ones():
             ranks = {"layer_rank": 4, "projection_rank": 64}
             model = build_mmrlpp(frozen, tokens, beta=0.9, **ranks, **own)
         torch.manual_seed(int(words[-1]))
-        draw_start_values(model, frozen.sizes)
+        draw_start_values(model.learner, frozen.sizes)
         assert torch.rand(2).tolist() == run.pop("next torch.rand(2)"), f"{name}: generator"
-        for key, value in model.state_dict().items():
+        for key, value in learned_state(model).items():
             digest = hashlib.sha256(value.numpy().tobytes()).hexdigest()
             assert digest == run.pop(key)["sha256"], f"{name}: {key}"
         assert not run, f"{name} lacks {list(run)}"

@@ -6,7 +6,6 @@ model.predict([Image.open("field.jpg")], top=3)
 """
 
 import contextlib
-import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,13 +17,14 @@ from yacs.config import CfgNode
 
 import clip
 from dassl.data.transforms import build_transform
+from dassl.engine import TRAINER_REGISTRY
+from trainer.backbone import load_frozen_clip
 from trainer.checkpoints.find import find_checkpoint, read_checkpoint, run_metadata
+from trainer.checkpoints.keys import load_learned
 from trainer.checkpoints.sizes import adapt_config, sizes_of
 from trainer.config import build_config
-from trainer.evaluation.evaluating import load_frozen_clip
-from trainer.method.model import MMRLModel, Snapshot
+from trainer.method.model import MMRLModel
 from trainer.published_values import prompts
-from trainer.trainers import build_from_config
 
 __all__ = ["Prediction", "Predictor", "load"]
 
@@ -44,8 +44,12 @@ class Predictor:
         reads: "fusion" for the classes that were trained, "class feature" for others.
     """
 
-    def __init__(self, model: MMRLModel, classnames: Sequence[str], transform: Any, reads: str):
+    @torch.no_grad()
+    def __init__(
+        self, model: MMRLModel, classnames: Sequence[str], transform: Any, reads: str
+    ) -> None:
         self.model = model.eval()
+        self.adaptation = model.adaptation()  # the text features of the classes, once
         self.classnames = list(classnames)
         self.transform = transform
         self.reads = reads
@@ -59,7 +63,8 @@ class Predictor:
     def logits(self, images: Sequence[Any]) -> Tensor:
         """(N, C) for N PIL images; any mode, converted to RGB."""
         batch = torch.stack([self.transform(image.convert("RGB")) for image in images])
-        out = self.model(batch.to(self.device))
+        shared = self.model.image_encoder.shared(batch.to(self.device))
+        out = self.model.classify(shared, self.adaptation)
         return (out.fusion if self.reads == "fusion" else out.logits).float().cpu()
 
     def predict(self, images: Sequence[Any], top: int = 5) -> list[Prediction]:
@@ -103,12 +108,11 @@ def load(
         cfg.INPUT.SIZE = (frozen.visual.resolution,) * 2
         transform = build_transform(cfg, is_train=False)
     text = template or metadata.get("template") or ""
-    texts = prompts(classnames, metadata.get("dataset", ""), text)
-    model = build_from_config(cfg, frozen, clip.tokenize(texts).to(target)).to(target)
-    model.load_state_dict(state)
-    _keep_text_features(model.eval(), source, [*texts, cfg.MODEL.BACKBONE.NAME])
+    tokens = clip.tokenize(prompts(classnames, metadata.get("dataset", ""), text)).to(target)
+    model = TRAINER_REGISTRY.get(cfg.TRAINER.NAME).build(cfg, frozen, tokens)
+    load_learned(model, state)
     reads = "fusion" if set(classnames) <= set(trained) or not trained else "class feature"
-    return Predictor(model, classnames, transform, reads)
+    return Predictor(model.to(target), classnames, transform, reads)
 
 
 def _config_of(metadata: dict, state: dict, source: str, backbone: str | None) -> CfgNode:
@@ -125,22 +129,3 @@ def _config_of(metadata: dict, state: dict, source: str, backbone: str | None) -
     with contextlib.redirect_stdout(io.StringIO()):
         adapt_config(cfg, {}, state, source)
     return cfg
-
-
-def _keep_text_features(model: MMRLModel, source: Path, key_parts: list[str]) -> None:
-    """Text features once, kept beside the run under a key of weights and prompts."""
-    from safetensors.torch import load_file, save_file
-
-    digest = hashlib.sha256("\n".join(key_parts).encode())
-    for value in model.state_dict().values():
-        digest.update(value.cpu().contiguous().numpy().tobytes())
-    path = source.parent / f".text-features-{digest.hexdigest()[:16]}.safetensors"
-    values = {name: p.detach() for name, p in model.learned().items()}
-    if path.is_file():
-        text = load_file(path)["text"].to(model.frozen_text.device)
-        model.adopt(Snapshot(values, text))
-        return
-    snapshot = model.snapshot()
-    model.adopt(snapshot)
-    with contextlib.suppress(OSError):  # a read-only run is predicted from all the same
-        save_file({"text": snapshot.text.cpu().contiguous()}, path)

@@ -1,4 +1,6 @@
-"""PREC -> the types that the frozen encoders compute in, in training and in evaluation.
+"""One optimisation step: images (B, 3, R, R), labels (B,) -> loss, gradients, new parameters.
+
+PREC says which types the frozen encoders compute in, in training and in evaluation:
 
 - fp32: everything in float32.
 - amp: products in half precision (float16 with a scaled loss on a GPU, bfloat16 on a CPU), layer
@@ -9,11 +11,18 @@ OpenAI's matrices are float16 values, so holding them as such loses nothing: not
 step, and evaluation gets back the float32 of the same values. What trains is always float32.
 """
 
+import math
+from collections.abc import Callable
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from clip.model import CLIP
 
-__all__ = ["EncoderPrecision", "make_scaler"]
+__all__ = ["EncoderPrecision", "LossGuard", "TrainingStep", "compile_step", "fuse"]
+
+LossOf = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 _WHOLE = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -44,6 +53,93 @@ class EncoderPrecision:
         self.current = wanted
 
 
-def make_scaler(prec: str, device: torch.device) -> torch.amp.GradScaler | None:
-    """The loss scaler of float16 products, else None."""
-    return torch.amp.GradScaler("cuda") if prec == "amp" and device.type == "cuda" else None
+class TrainingStep:
+    """Call it with a batch; it differentiates `loss_of`, and moves the parameters.
+
+    `loss_of` gives the loss, a scalar in nats, and logits (B, C), without gradient, for the
+    accuracy that is reported.
+    """
+
+    def __init__(self, loss_of: LossOf, optimizer: torch.optim.Optimizer, scaled: bool) -> None:
+        self.loss_of, self.optimizer = loss_of, optimizer
+        # float16 gradients underflow unless the loss is scaled
+        self.scaler = torch.amp.GradScaler("cuda") if scaled else None
+
+    def __call__(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        """(loss, logits) of the batch before the step, detached."""
+        loss, logits = self.loss_of(image, label)
+        self.optimizer.zero_grad()
+        if self.scaler is None:
+            loss.backward()
+            self.optimizer.step()
+        else:
+            self.scaler.scale(loss).backward()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        return loss.detach(), logits
+
+
+class LossGuard:
+    """Stops training at a loss that is not finite.
+
+    Looking at a loss makes the host wait for a GPU, so there it is done every `interval` steps.
+    """
+
+    def __init__(self, interval: int) -> None:
+        self.interval = interval
+        self._unread: list[tuple[int, Tensor]] = []
+
+    def add(self, step: int, loss: Tensor, is_last: bool) -> tuple[int, float] | None:
+        """Take in a step's loss; the first step, and its value, that was not finite, if one was."""
+        self._unread.append((step, loss))
+        if len(self._unread) < self.interval and not is_last:
+            return None
+        steps = [step for step, _ in self._unread]
+        values = torch.stack([loss for _, loss in self._unread]).tolist()
+        self._unread = []
+        pairs = zip(steps, values, strict=True)
+        return next((pair for pair in pairs if not math.isfinite(pair[1])), None)
+
+
+def fuse(optimizer: torch.optim.Optimizer) -> None:
+    """Let Adam and AdamW update all parameters in one kernel, and take a loss scaler's inputs.
+
+    The scaler then need not wait for the device to learn whether a gradient overflowed.
+    """
+    if not isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW)):
+        return
+    for group in optimizer.param_groups:
+        group["fused"], group["foreach"] = True, False
+    optimizer._step_supports_amp_scaling = True
+
+
+def compile_options() -> dict[str, Any]:
+    """Options of torch.compile: on a GPU the step is also captured as a CUDA graph.
+
+    A small step spends most of its time in launches. Reuse of buffers in place is off: torch
+    2.14's CPU backend then returns wrong gradients for this graph (tests/trainer/test_encoders.py).
+    """
+    return {"inplace_buffers": False, "triton.cudagraphs": torch.cuda.is_available()}
+
+
+def compile_step(step: Callable) -> Callable:
+    """TRAIN.COMPILE: `step`, compiled on its first call; where that fails, `step` itself.
+
+    One line then says why.
+    """
+    chosen: list[Callable] = []
+
+    def run(*args: Any) -> Any:
+        if chosen:
+            return chosen[0](*args)
+        compiled = torch.compile(step, options=compile_options())
+        try:
+            result = compiled(*args)
+        except Exception as error:  # a compiler can fail in any way; the step itself is right
+            reason = str(error).strip().splitlines()[0][:200]
+            print(f"TRAIN.COMPILE is ignored: {type(error).__name__}: {reason}")
+            compiled, result = step, step(*args)
+        chosen.append(compiled)
+        return result
+
+    return run

@@ -14,7 +14,7 @@ from dassl.utils import (
     save_checkpoint,
     tolist_if_not,
 )
-from dassl.utils.torchtools import random_states
+from dassl.utils.torchtools import has_checkpoint, random_states
 
 BEST_FILE = "model-best.pth.tar"
 
@@ -91,7 +91,7 @@ class TrainerBase:
         """Restore all registered models from `directory`; the epoch to start from, 0 if none."""
         names = self.get_model_names()
         folders = [os.path.join(directory, name) for name in names]
-        if not names or not all(_has_checkpoint(folder) for folder in folders):
+        if not names or not all(has_checkpoint(folder) for folder in folders):
             print("No checkpoint found, train from scratch")
             return 0
         print(f"Found checkpoint at {directory} (will resume training)")
@@ -242,12 +242,6 @@ class TrainerBase:
     def model_inference(self, input: torch.Tensor) -> torch.Tensor:
         """Scores (B, C) of a test batch."""
         raise NotImplementedError
-
-
-def _has_checkpoint(folder: str) -> bool:
-    if not os.path.isdir(folder):
-        return False
-    return any(name.startswith(("model.pth.tar", "model-best")) for name in os.listdir(folder))
 
 
 def make_output_folder(directory: str, *parts: str) -> str:

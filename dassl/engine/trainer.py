@@ -84,14 +84,17 @@ class SimpleTrainer(TrainerBase):
     def resume_model_if_exist(self, directory: str) -> int:
         """As the base class; also the best validation result so far."""
         epoch = super().resume_model_if_exist(directory)
-        if not epoch:
-            return epoch
+        if epoch:
+            self.restore_best_result(directory)
+        return epoch
+
+    def restore_best_result(self, directory: str) -> None:
+        """The validation result of the best model so far, where best models are kept."""
         folder = os.path.join(directory, self.get_model_names()[0])
         best = os.path.join(folder, BEST_FILE)
         if self.cfg.TEST.FINAL_MODEL == "best_val" and os.path.isfile(best):
             val_result = load_checkpoint(best).get("val_result")
             self.best_result = self.best_result if val_result is None else val_result
-        return epoch
 
     def after_epoch(self) -> None:
         """Validate and keep the best model if asked for; save when it is time."""

@@ -77,6 +77,11 @@ class Classification(EvaluatorBase):
             self._save_confusion_matrix(true, pred)
         return results
 
+    def confusion(self, num_classes: int) -> Tensor:
+        """Counts (C, C) of what was processed: rows are the truth, columns the prediction."""
+        flat = torch.cat(self._true).cpu() * num_classes + torch.cat(self._pred).cpu()
+        return torch.bincount(flat, minlength=num_classes**2).view(num_classes, num_classes)
+
     def _per_class(self, true: np.ndarray, pred: np.ndarray) -> float:
         print("=> per-class result")
         accuracies = []
@@ -94,8 +99,7 @@ class Classification(EvaluatorBase):
 
     def _save_confusion_matrix(self, true: np.ndarray, pred: np.ndarray) -> None:
         labels = np.union1d(true, pred)
-        matrix = np.zeros((len(labels), len(labels)))
-        np.add.at(matrix, (np.searchsorted(labels, true), np.searchsorted(labels, pred)), 1)
+        matrix = self.confusion(int(labels.max()) + 1).numpy()[np.ix_(labels, labels)] + 0.0
         rows = matrix.sum(1, keepdims=True)
         matrix = np.divide(matrix, rows, out=np.zeros_like(matrix), where=rows > 0)
         path = os.path.join(self.cfg.OUTPUT_DIR, "cmat.pt")

@@ -21,9 +21,11 @@ __all__ = [
     "adjust_learning_rate",
     "atomic_save",
     "count_num_param",
+    "has_checkpoint",
     "init_network_weights",
     "load_checkpoint",
     "load_pretrained_weights",
+    "newest_readable_checkpoint",
     "open_all_layers",
     "open_specified_layers",
     "random_states",
@@ -138,6 +140,34 @@ def _checkpoints_newest_first(fdir: str) -> list[str]:
     return list(dict.fromkeys(named + names))
 
 
+def has_checkpoint(fdir: str) -> bool:
+    """Whether there is something to resume from; a best model alone is not, unless 0.6.3 left it.
+
+    A run that was killed between its first best model and its first checkpoint starts afresh.
+    """
+    return os.path.isdir(fdir) and bool(_checkpoints_newest_first(fdir))
+
+
+def newest_readable_checkpoint(fdir: str) -> tuple[str, dict[str, Any]]:
+    """(path, content) of the newest checkpoint that can be read; those that cannot are named.
+
+    Raises:
+        FileNotFoundError: `fdir` has no checkpoint.
+        ValueError: none of those it has can be read.
+    """
+    names = _checkpoints_newest_first(fdir)
+    if not names:
+        raise FileNotFoundError(f"No checkpoint in {fdir!r}; remove the folder to start afresh")
+    for name in names[:-1]:
+        fpath = os.path.join(fdir, name)
+        try:
+            return fpath, load_checkpoint(fpath)
+        except ValueError:
+            print("Trying the one before it")
+    fpath = os.path.join(fdir, names[-1])
+    return fpath, load_checkpoint(fpath)
+
+
 def resume_from_checkpoint(
     fdir: str,
     model: nn.Module,
@@ -153,19 +183,8 @@ def resume_from_checkpoint(
         FileNotFoundError: `fdir` has no checkpoint.
         ValueError: none of those it has can be read.
     """
-    names = _checkpoints_newest_first(fdir)
-    if not names:
-        raise FileNotFoundError(f"No checkpoint in {fdir!r}; remove the folder to start afresh")
-    for position, name in enumerate(names):
-        fpath = os.path.join(fdir, name)
-        print(f'Loading checkpoint from "{fpath}"')
-        try:
-            checkpoint = load_checkpoint(fpath)
-            break
-        except ValueError:
-            if position == len(names) - 1:
-                raise
-            print("Trying the one before it")
+    fpath, checkpoint = newest_readable_checkpoint(fdir)
+    print(f'Loading checkpoint from "{fpath}"')
     model.load_state_dict(checkpoint["state_dict"])
     print("Loaded model weights")
     if optimizer is not None and checkpoint.get("optimizer") is not None:

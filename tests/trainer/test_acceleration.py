@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from trainer.acceleration import fuse
+from trainer.step import fuse
 
 
 @pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])

@@ -1,26 +1,38 @@
 """The registered trainer ZeroshotCLIP: CLIP as it is, the reference row of every table."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from dassl.engine import TRAINER_REGISTRY
-from trainer.evaluation.evaluating import EvaluatingTrainer, load_frozen_clip
+from dassl.engine import TRAINER_REGISTRY, TrainerX
+from trainer.backbone import load_frozen_clip, prompt_tokens
+from trainer.evaluation.tally import evaluate
 from trainer.method.model import normalise
 
 __all__ = ["ZeroshotCLIP"]
 
 
 @TRAINER_REGISTRY.register()
-class ZeroshotCLIP(EvaluatingTrainer):
-    """Evaluates; there is nothing to train, load or save."""
+class ZeroshotCLIP(TrainerX):
+    """Evaluates; there is nothing to train, load or save. `results` has the last figures."""
+
+    results: dict[str, Any]
 
     @torch.no_grad()
     def build_model(self) -> None:
         """Load CLIP and encode the prompts, in float32."""
         self.clip_model = load_frozen_clip(self.cfg, self.device)
-        self.text_features = normalise(self.clip_model.encode_text(self.prompts()))  # (C, E)
+        tokens = prompt_tokens(self.cfg, self.dm.dataset.classnames, self.device)
+        self.text_features = normalise(self.clip_model.encode_text(tokens))  # (C, E)
 
     def model_inference(self, input: Tensor) -> Tensor:
         """Logits (B, C): scaled cosine similarities."""
         image = normalise(self.clip_model.encode_image(input))
         return self.clip_model.logit_scale.exp() * image @ self.text_features.t()
+
+    @torch.no_grad()
+    def test(self, split: str | None = None) -> float:
+        """Accuracy in percent on `split` (default TEST.SPLIT)."""
+        self.results = evaluate(self, split, self.model_inference)
+        return self.results["accuracy"]

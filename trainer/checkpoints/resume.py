@@ -9,12 +9,41 @@ from pathlib import Path
 from typing import Any
 
 from dassl.utils import load_checkpoint
-from dassl.utils.torchtools import atomic_save
+from dassl.utils.torchtools import (
+    atomic_save,
+    has_checkpoint,
+    newest_readable_checkpoint,
+    restore_random_states,
+)
+from trainer.checkpoints.find import MODEL_NAME
+from trainer.checkpoints.keys import load_learned, optimizer_state
+from trainer.method.model import MMRLModel
 
-__all__ = ["FREE_KEYS", "ResumeFile"]
+__all__ = ["FREE_KEYS", "ResumeFile", "newest_checkpoint", "restore"]
 
 # Where results go and how fast they come may change between two starts; nothing else may.
 FREE_KEYS = {"OUTPUT_DIR", "RESUME", "DATASET.ROOT", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ"}
+
+
+def newest_checkpoint(directory: str) -> tuple[str, dict[str, Any]] | None:
+    """(path, content) of a run's newest readable checkpoint, ours or published; None: none."""
+    folder = os.path.join(directory or ".", MODEL_NAME)
+    return newest_readable_checkpoint(folder) if has_checkpoint(folder) else None
+
+
+def restore(model: MMRLModel, optim: Any, sched: Any, scaler: Any, state: dict[str, Any]) -> None:
+    """Put a run back where a checkpoint, or a resume file, left it; published ones included."""
+    load_learned(model, state["state_dict"])
+    if (stored := state.get("optimizer")) is not None:
+        if len(stored["state"]) != len(model.learned()):  # a tensor a layer, as published
+            stored = optimizer_state(stored, state["state_dict"], model.learned())
+        optim.load_state_dict(stored)
+    if state.get("scheduler") is not None:
+        sched.load_state_dict(state["scheduler"])
+    if scaler is not None and state.get("scaler"):
+        scaler.load_state_dict(state["scaler"])
+    if "random_states" in state:
+        restore_random_states(state["random_states"])
 
 
 class ResumeFile:

@@ -1,17 +1,14 @@
 """What the tensors of a checkpoint say of their model: state dict -> method and sizes."""
 
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor
 from yacs.config import CfgNode
 
-__all__ = ["LearnedSizes", "adapt_config", "is_learned", "sizes_of"]
+from trainer.checkpoints.keys import is_learned, stack_layers
 
-_LEARNER = "representation_learner."
-_SPACE = f"{_LEARNER}compound_rep_tokens"
-_PROJECTIONS = {"image_encoder.proj_rep", "image_encoder.A", "image_encoder.B"}
+__all__ = ["LearnedSizes", "adapt_config", "sizes_of"]
 
 
 class LearnedSizes(NamedTuple):
@@ -29,46 +26,38 @@ class LearnedSizes(NamedTuple):
     num_tensors: int  # learned
 
 
-def is_learned(key: str) -> bool:
-    """Whether a published key is of a trained tensor, not of CLIP or the class list."""
-    return key.startswith(_LEARNER) or key in _PROJECTIONS
-
-
 def sizes_of(state: Mapping[str, Tensor]) -> LearnedSizes:
     """The sizes of a published, or own, checkpoint's `state_dict`.
 
     Raises:
         ValueError: it holds no representation learner; names the key that is missing.
     """
-    if _SPACE not in state:
-        raise ValueError(f"This is no checkpoint of MMRL or MMRL++: it lacks {_SPACE}")
-    num_tokens, rep_dim = state[_SPACE].shape
-    learned = [value for key, value in state.items() if is_learned(key)]
-    is_shared = f"{_LEARNER}srra_r2vproj.weight" in state
-    names = ("srra_r2vproj.", "srra_r2tproj.") if is_shared else (
-        "compound_rep_tokens_r2vproj.0.", "compound_rep_tokens_r2tproj.0."
-    )  # fmt: skip
-    widths = [_shape(state, f"{_LEARNER}{name}weight")[0] for name in names]
-    pattern = r"srra_r2vproj\.srra\.(\d+)\.A" if is_shared else r".*_r2vproj\.(\d+)\.weight"
-    layers = {m[1] for k in state if (m := re.fullmatch(re.escape(_LEARNER) + pattern, k))}
+    own = stack_layers(state)
+    if "learner.space" not in own:
+        raise ValueError(
+            "This is no checkpoint of MMRL or MMRL++: it lacks "
+            "representation_learner.compound_rep_tokens"
+        )
+    is_shared = "learner.to_image.shared" in own
+    maps = ("shared", "residuals.A") if is_shared else ("weight", "weight")
+    wanted = [f"learner.{tower}.{name}" for tower in ("to_image", "to_text") for name in maps]
+    wanted += ["learner.projection.A"] if is_shared else ["learner.projection.weight"]
+    if missing := [name for name in wanted if name not in own]:
+        raise ValueError(f"The checkpoint lacks the tensors of {missing[0]}")
+    num_tokens, rep_dim = own["learner.space"].shape
+    stacked = own[f"learner.to_image.{maps[1]}"]  # (layers, D, r or d_r)
     return LearnedSizes(
         trainer="MMRLpp" if is_shared else "MMRL",
         num_tokens=num_tokens,
         rep_dim=rep_dim,
-        num_layers=len(layers),
-        vision_width=widths[0],
-        text_width=widths[1],
-        layer_rank=_shape(state, f"{_LEARNER}srra_r2vproj.srra.0.A")[1] if is_shared else None,
-        projection_rank=_shape(state, "image_encoder.A")[1] if is_shared else None,
-        num_learned=sum(value.numel() for value in learned),
-        num_tensors=len(learned),
+        num_layers=len(stacked),
+        vision_width=stacked.shape[1],
+        text_width=own[f"learner.to_text.{maps[1]}"].shape[1],
+        layer_rank=stacked.shape[2] if is_shared else None,
+        projection_rank=own["learner.projection.A"].shape[1] if is_shared else None,
+        num_learned=sum(tensor.numel() for tensor in own.values()),
+        num_tensors=sum(map(is_learned, state)),
     )
-
-
-def _shape(state: Mapping[str, Tensor], key: str) -> tuple[int, ...]:
-    if key not in state:
-        raise ValueError(f"The checkpoint lacks {key}")
-    return tuple(state[key].shape)
 
 
 def adapt_config(

@@ -1,6 +1,7 @@
-"""What an evaluation leaves beside its figures: labels, predictions -> tables and a picture.
+"""What an evaluation leaves beside its figures: scores, counts -> tables and a picture.
 
-per_class.csv (TEST.PER_CLASS_RESULT), confusion.csv and confusion.png (TEST.COMPUTE_CMAT).
+predictions.csv (TEST.PREDICTIONS), per_class.csv (TEST.PER_CLASS_RESULT), confusion.csv and
+confusion.png (TEST.COMPUTE_CMAT).
 """
 
 import csv
@@ -8,20 +9,44 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from trainer.evaluation.files import write_atomically
+from trainer.files import write_atomically
 
-__all__ = ["confusion_matrix", "write_confusion", "write_per_class"]
+__all__ = ["PREDICTIONS_FILE", "Predictions", "write_confusion", "write_per_class"]
 
+PREDICTIONS_FILE = "predictions.csv"
+TOP = 5
 MAX_TICKS = 60
 
 
-def confusion_matrix(true: Tensor, predicted: Tensor, num_classes: int) -> Tensor:
-    """Counts (C, C): rows are the truth, columns the prediction."""
-    flat = true * num_classes + predicted
-    return torch.bincount(flat, minlength=num_classes**2).view(num_classes, num_classes)
+class Predictions:
+    """Rows `path, label, predicted`, then name and probability of the best classes in turn."""
+
+    def __init__(self, classnames: Sequence[str]) -> None:
+        self.classnames = classnames
+        self.rows: list[list] = []
+
+    def add(self, paths: Sequence[str], labels: Tensor, scores: Tensor) -> None:
+        """Take in a batch: B paths, labels (B,), logits (B, C)."""
+        top = min(TOP, len(self.classnames))
+        best = scores.float().softmax(1).topk(top, dim=1)
+        triples = zip(
+            paths, labels.tolist(), best.indices.tolist(), best.values.tolist(), strict=True
+        )
+        for path, label, indices, values in triples:
+            row = [path, self.classnames[label], self.classnames[indices[0]]]
+            for index, value in zip(indices, values, strict=True):
+                row += [self.classnames[index], f"{value:.6f}"]
+            self.rows.append(row)
+
+    def write(self, directory: str) -> Path:
+        """Write the file, whole."""
+        top = min(TOP, len(self.classnames))
+        header = ["path", "label", "predicted"]
+        for rank in range(1, top + 1):
+            header += [f"class_{rank}", f"probability_{rank}"]
+        return _write_csv([header, *self.rows], Path(directory or ".", PREDICTIONS_FILE))
 
 
 def write_per_class(counts: Tensor, classnames: Sequence[str], directory: str) -> Path:

@@ -11,7 +11,7 @@ import torch
 from yacs.config import CfgNode
 
 from trainer.config import flatten
-from trainer.evaluation.files import write_atomically
+from trainer.files import write_atomically
 
 __all__ = [
     "RESULTS_FILE",

@@ -1,54 +1,71 @@
-"""One evaluation's running totals: scores (B, C), labels (B,) batch by batch -> results."""
+"""One evaluation: batches and their scores (B, C) -> figures, and evidence beside them."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
+from tqdm import tqdm
 
-from trainer.evaluation.evidence import confusion_matrix
-from trainer.evaluation.predictions import Predictions
+from trainer.evaluation.evidence import Predictions, write_confusion, write_per_class
 
-__all__ = ["Tally"]
+__all__ = ["Tally", "evaluate"]
 
 
 class Tally:
-    """Feeds Dassl's evaluator, and keeps counts, time and, by choice, a row per image."""
+    """Feeds Dassl's evaluator, which counts; keeps time and, by choice, a row per image."""
 
     def __init__(self, evaluator: Any, classnames: list[str], keep_predictions: bool) -> None:
         self.evaluator = evaluator
         self.evaluator.reset()
         self.predictions = Predictions(classnames) if keep_predictions else None
         self.classnames = classnames
-        self.total = 0
-        self.true: list[Tensor] = []
-        self.predicted: list[Tensor] = []
         self.start = time.perf_counter()
 
     def add(self, batch: dict[str, Any], scores: Tensor, labels: Tensor) -> None:
         """Take in a batch: its items, scores (B, C), labels (B,)."""
         self.evaluator.process(scores, labels)
-        self.total += len(labels)
-        self.true.append(labels)
-        self.predicted.append(scores.argmax(1))
         if self.predictions is not None:
             self.predictions.add(batch["impath"], labels, scores)
-
-    def confusion(self) -> Tensor:
-        """Counts (C, C): rows are the truth, columns the prediction."""
-        true, predicted = torch.cat(self.true).cpu(), torch.cat(self.predicted).cpu()
-        return confusion_matrix(true, predicted, len(self.classnames))
 
     def finish(self, split: str) -> dict[str, Any]:
         """Print the figures; accuracy, error and macro F1 in percent, counts, seconds, speed."""
         figures = self.evaluator.evaluate()
         seconds = time.perf_counter() - self.start
-        correct = int(torch.cat(self.true).eq(torch.cat(self.predicted)).sum())
         return {
             "split": split,
             **{name: float(value) for name, value in figures.items()},
-            "total": self.total,
-            "correct": correct,
+            "total": self.evaluator.total,
+            "correct": self.evaluator.correct,
             "seconds": seconds,
-            "images_per_second": self.total / seconds,
+            "images_per_second": self.evaluator.total / seconds,
         }
+
+    def write_evidence(self, cfg: Any, directory: str) -> None:
+        """What the config asks for beside the figures."""
+        if self.predictions is not None:
+            print(f"Predictions are in {self.predictions.write(directory)}")
+        if cfg.TEST.PER_CLASS_RESULT or cfg.TEST.COMPUTE_CMAT:
+            counts = self.evaluator.confusion(len(self.classnames))
+            if cfg.TEST.PER_CLASS_RESULT:
+                write_per_class(counts, self.classnames, directory)
+            if cfg.TEST.COMPUTE_CMAT:
+                picture = write_confusion(counts, self.classnames, directory)
+                print(f"Confusion matrix is drawn in {picture}")
+
+
+def evaluate(
+    trainer: Any, split: str | None, scores_of: Callable[[Tensor], Tensor]
+) -> dict[str, Any]:
+    """A trainer's figures on `split` (default TEST.SPLIT); `scores_of` gives logits (B, C)."""
+    split, loader = trainer.choose_split(split)
+    keep = trainer.cfg.TEST.PREDICTIONS
+    tally = Tally(trainer.evaluator, trainer.dm.dataset.classnames, keep)
+    for batch in tqdm(loader):
+        image, label = trainer.parse_batch_test(batch)
+        tally.add(batch, scores_of(image), label)
+    results = tally.finish(split)
+    tally.write_evidence(trainer.cfg, trainer.output_dir)
+    for name in ("accuracy", "error_rate", "macro_f1"):
+        trainer.write_scalar(f"{split}/{name}", results[name], trainer.epoch)
+    return results

@@ -1,101 +1,97 @@
-"""Representation learners: space tokens R (K, d_r) -> tokens per adapted layer, (K, width) each.
+"""Representation learners: space tokens R (K, d_r) -> tokens of all listed layers, (layers, K, D).
 
 MMRL projects R by one linear map per layer and modality (arXiv 2503.08497). MMRL++'s SRRA shares
-one weight per modality and adds a low-rank residual per layer (arXiv 2505.10088).
+one weight per modality and adds a low-rank residual per layer (arXiv 2505.10088). The maps of all
+listed layers are one tensor, so that one batched product makes all tokens.
 
-Parameters are made empty: `start_values.draw` fills them, or a checkpoint does. Nothing here draws
-a random number, so the generator's order is that of `start_values` alone.
+Parameters are made empty: `start_values.draw_start_values` fills them, or a checkpoint does.
+Nothing here draws a random number, so the generator's order is that of the start values alone.
 """
 
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 __all__ = [
     "FullProjection",
-    "LayerTokens",
+    "IndependentProjections",
     "RepresentationLearner",
     "ResidualProjection",
     "SharedResidualProjection",
+    "Tokens",
 ]
 
 
-class LayerTokens(NamedTuple):
-    """Representation tokens of both modalities, one (K, width) per listed layer."""
+class Tokens(NamedTuple):
+    """What the learner gives both encoders."""
 
-    image: list[Tensor]
-    text: list[Tensor]
+    image: Tensor  # (layers, K, D) of the image tower, lowest listed layer first
+    text: Tensor  # (layers, K, D) of the text tower
+    rep_proj: Tensor  # (D, E) projection of the representation feature
 
 
-class LowRankResidual(nn.Module):
-    """One layer's own part in SRRA: A (width, r), B (r, d_r), a bias."""
+def project_each(space: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A linear map per layer: (K, d_r), (layers, D, d_r), (layers, D) -> (layers, K, D).
 
-    def __init__(self, rep_dim: int, width: int, rank: int) -> None:
+    A batched product, unlike a plain one, rounds the same on any number of threads.
+    """
+    repeated = space.expand(len(weight), -1, -1)  # (layers, K, d_r), a view
+    return torch.baddbmm(bias[:, None], repeated, weight.transpose(1, 2))
+
+
+class IndependentProjections(nn.Module):
+    """MMRL: weight (layers, D, d_r) and bias (layers, D)."""
+
+    def __init__(self, rep_dim: int, width: int, num_layers: int) -> None:
         super().__init__()
-        self.A = nn.Parameter(torch.empty(width, rank))
-        self.B = nn.Parameter(torch.empty(rank, rep_dim))
-        self.bias = nn.Parameter(torch.empty(width))
+        self.weight = nn.Parameter(torch.empty(num_layers, width, rep_dim))
+        self.bias = nn.Parameter(torch.empty(num_layers, width))
+
+    def forward(self, space: Tensor) -> Tensor:
+        """Tokens of every listed layer: (K, d_r) -> (layers, K, D)."""
+        return project_each(space, self.weight, self.bias)
 
 
-class SharedResidualProjection(nn.Module):
-    """SRRA: layer l projects by W + A_l B_l, with a bias of its own; (K, d_r) -> (K, width)."""
+class LowRankResiduals(nn.Module):
+    """Each layer's own part in SRRA: A (layers, D, r), B (layers, r, d_r), bias (layers, D)."""
 
     def __init__(self, rep_dim: int, width: int, num_layers: int, rank: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(width, rep_dim))
-        self.residuals = nn.ModuleList(
-            LowRankResidual(rep_dim, width, rank) for _ in range(num_layers)
-        )
-
-    def forward(self, space: Tensor) -> list[Tensor]:
-        """Tokens of every listed layer."""
-        return [F.linear(space, self.weight + r.A @ r.B, r.bias) for r in self.residuals]
+        self.A = nn.Parameter(torch.empty(num_layers, width, rank))
+        self.B = nn.Parameter(torch.empty(num_layers, rank, rep_dim))
+        self.bias = nn.Parameter(torch.empty(num_layers, width))
 
 
-class IndependentProjections(nn.ModuleList):
-    """MMRL: one linear map per listed layer; (K, d_r) -> (K, width) each."""
+class SharedResidualProjection(nn.Module):
+    """SRRA: layer l projects by W + A_l B_l, with a bias of its own; `shared` is W (D, d_r)."""
 
-    def __init__(self, rep_dim: int, width: int, num_layers: int) -> None:
-        empty = nn.utils.skip_init  # a layer's own start values would draw random numbers
-        super().__init__(empty(nn.Linear, rep_dim, width) for _ in range(num_layers))
-
-    def forward(self, space: Tensor) -> list[Tensor]:
-        """Tokens of every listed layer."""
-        return [linear(space) for linear in self]
-
-
-class RepresentationLearner(nn.Module):
-    """Space tokens R (K, d_r), and the maps into both towers."""
-
-    def __init__(
-        self, num_tokens: int, rep_dim: int, to_image: nn.Module, to_text: nn.Module
-    ) -> None:
+    def __init__(self, rep_dim: int, width: int, num_layers: int, rank: int) -> None:
         super().__init__()
-        self.space = nn.Parameter(torch.empty(num_tokens, rep_dim))
-        self.to_image = to_image
-        self.to_text = to_text
+        self.shared = nn.Parameter(torch.empty(width, rep_dim))
+        self.residuals = LowRankResiduals(rep_dim, width, num_layers, rank)
 
-    def forward(self) -> LayerTokens:
-        """The tokens that enter each listed layer, lowest layer first."""
-        return LayerTokens(self.to_image(self.space), self.to_text(self.space))
+    def forward(self, space: Tensor) -> Tensor:
+        """Tokens of every listed layer: (K, d_r) -> (layers, K, D)."""
+        r = self.residuals
+        repeated = self.shared.expand(len(r.A), -1, -1)
+        return project_each(space, torch.baddbmm(repeated, r.A, r.B), r.bias)
 
 
 class FullProjection(nn.Module):
-    """MMRL's free `proj_rep` of the representation feature, (width, E)."""
+    """MMRL's free `proj_rep` of the representation feature, (D, E)."""
 
     def __init__(self, width: int, embed_dim: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(width, embed_dim))
 
     def forward(self, frozen: Tensor) -> Tensor:
-        """The projection (width, E); CLIP's own, `frozen`, plays no part."""
+        """The projection (D, E); CLIP's own, `frozen`, plays no part."""
         return self.weight
 
 
 class ResidualProjection(nn.Module):
-    """MMRL++: CLIP's frozen projection plus A (width, r) B (r, E)."""
+    """MMRL++: CLIP's frozen projection plus A (D, r) B (r, E)."""
 
     def __init__(self, width: int, embed_dim: int, rank: int) -> None:
         super().__init__()
@@ -103,5 +99,29 @@ class ResidualProjection(nn.Module):
         self.B = nn.Parameter(torch.empty(rank, embed_dim))
 
     def forward(self, frozen: Tensor) -> Tensor:
-        """The projection (width, E)."""
-        return frozen.to(self.A.dtype) + self.A @ self.B
+        """The projection (D, E)."""
+        return torch.addmm(frozen.to(self.A.dtype), self.A, self.B)
+
+
+class RepresentationLearner(nn.Module):
+    """All that trains: space tokens R (K, d_r), the maps into both towers, and `proj_rep`."""
+
+    def __init__(
+        self,
+        num_tokens: int,
+        rep_dim: int,
+        to_image: nn.Module,
+        to_text: nn.Module,
+        projection: nn.Module,
+    ) -> None:
+        super().__init__()
+        self.space = nn.Parameter(torch.empty(num_tokens, rep_dim))
+        self.to_image = to_image
+        self.to_text = to_text
+        self.projection = projection
+
+    def forward(self, frozen_proj: Tensor) -> Tokens:
+        """Tokens and projection; `frozen_proj` is CLIP's image projection (D, E)."""
+        return Tokens(
+            self.to_image(self.space), self.to_text(self.space), self.projection(frozen_proj)
+        )

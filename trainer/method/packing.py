@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from clip.ops import softmax
+
 __all__ = [
     "Chunk",
     "Group",
@@ -40,9 +42,9 @@ class PackedPrompts(NamedTuple):
     """The prompts of C classes with M own tokens in all."""
 
     prefix: Tensor  # (P,) tokens that all prompts begin with
-    own: Tensor  # (M,) tokens
-    positions: Tensor  # (M,) of the own tokens in their prompts
-    place: Tensor  # (C,) of each class in the packed order
+    suffix: Tensor  # (M,) each class's own tokens
+    positions: Tensor  # (M,) of those tokens in their prompts
+    class_order: Tensor  # (C,) where each class stands in the packed order
     ends: Tensor  # (C,) the row of each class's EOT, in the packed order
     groups: list[Group]
 
@@ -57,13 +59,13 @@ def pack_prompts(prompts: Tensor) -> PackedPrompts:
     prefix = min(int((differs.cumsum(0) == 0).sum()), int(lengths.min()) - 1)
     order = lengths.argsort(stable=True)
     positions = torch.arange(prompts.shape[1], device=prompts.device).expand_as(prompts)[order]
-    is_own = (positions >= prefix) & (positions < lengths[order, None])
+    is_suffix = (positions >= prefix) & (positions < lengths[order, None])
     sizes, counts = (lengths - prefix).unique(return_counts=True)
     return PackedPrompts(
         prefix=prompts[0, :prefix],
-        own=prompts[order][is_own],
-        positions=positions[is_own],
-        place=order.argsort(),
+        suffix=prompts[order][is_suffix],
+        positions=positions[is_suffix],
+        class_order=order.argsort(),
         ends=(lengths[order] - prefix).cumsum(0) - 1,
         groups=[Group(*pair) for pair in zip(counts.tolist(), sizes.tolist(), strict=True)],
     )
@@ -87,32 +89,38 @@ def attend_to_prefix(
     prefix_k: Tensor,
     prefix_v: Tensor,
     groups: list[Group],
-    later: Tensor,
+    causal_mask: Tensor,
 ) -> Tensor:
     """Causal attention of own tokens to the prefix and to their own class's tokens before them.
 
     Queries (M, D), or (C, D) for the last token of each class; keys and values (M, D); those of the
-    prefix (H, S, D / H); `later` (T, T) is True where a key comes after the query.
+    prefix (H, S, D / H); `causal_mask` (T, T) is True where a key comes after the query.
     Returns one row a query, (., D).
     """
     queries_per_class = [1 if len(q) < len(k) else length for _, length in groups]
     rows = [count * length for count, length in groups]
     query_rows = [g.count * n for g, n in zip(groups, queries_per_class, strict=True)]
     parts = zip(groups, q.split(query_rows), k.split(rows), v.split(rows), strict=True)
-    return torch.cat([_attend_in_group(*part, prefix_k, prefix_v, later) for part in parts])
+    return torch.cat([_attend_in_group(*part, prefix_k, prefix_v, causal_mask) for part in parts])
 
 
 def _attend_in_group(
-    group: Group, q: Tensor, k: Tensor, v: Tensor, prefix_k: Tensor, prefix_v: Tensor, later: Tensor
+    group: Group,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    prefix_k: Tensor,
+    prefix_v: Tensor,
+    causal_mask: Tensor,
 ) -> Tensor:
     """Two products instead of one over joined keys: the prefix's are not copied for each class."""
     num_heads, num_prefix, _ = prefix_k.shape
     q, k, v = (x.unflatten(1, (num_heads, -1)).unflatten(0, (group.count, -1)) for x in (q, k, v))
     to_prefix = torch.einsum("cqhd,hsd->chqs", q, prefix_k)
     to_own = torch.einsum("cqhd,ckhd->chqk", q, k)
-    hidden = later[group.length - q.shape[1] : group.length, : group.length]  # (q, k)
+    hidden = causal_mask[group.length - q.shape[1] : group.length, : group.length]  # (q, k)
     scores = torch.cat([to_prefix, to_own.masked_fill(hidden, float("-inf"))], dim=-1)
-    weights = (scores * q.shape[-1] ** -0.5).softmax(-1, dtype=torch.float32).to(v.dtype)
+    weights = softmax(scores * q.shape[-1] ** -0.5).to(v.dtype)
     of_prefix, of_own = weights.split([num_prefix, group.length], dim=-1)
     x = torch.einsum("chqs,hsd->cqhd", of_prefix, prefix_v)
     x = x + torch.einsum("chqk,ckhd->cqhd", of_own, v)

@@ -12,8 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from clip.model import Sizes
-from trainer.method.learner import IndependentProjections, SharedResidualProjection
-from trainer.method.model import MMRLModel
+from trainer.method.learner import (
+    FullProjection,
+    IndependentProjections,
+    RepresentationLearner,
+    ResidualProjection,
+    SharedResidualProjection,
+)
 
 __all__ = ["draw_start_values"]
 
@@ -21,14 +26,13 @@ _CHUNK = 1 << 16  # skipped numbers at a time; stays in the processor's cache
 
 
 @torch.no_grad()
-def draw_start_values(model: MMRLModel, sizes: Sizes) -> None:
-    """Fill the learned tensors of a model on the CPU with the published program's start values.
+def draw_start_values(learner: RepresentationLearner, sizes: Sizes) -> None:
+    """Fill a learner on the CPU with the published program's start values.
 
     `sizes` are the CLIP's. The generator is afterwards where the published program's is, too.
     """
-    learner, projection = model.learner, model.image_encoder.projection
-    _draw_clip(sizes, projection, kept=True)  # the CLIP that is adapted
-    _draw_clip(sizes, projection, kept=False)  # the frozen one beside it
+    _draw_clip(sizes, learner.projection, keep=True)  # the CLIP that is adapted
+    _draw_clip(sizes, learner.projection, keep=False)  # the frozen one beside it
     learner.space.normal_(std=0.02)
     for maps in (learner.to_image, learner.to_text):
         _draw_maps(maps)
@@ -36,7 +40,7 @@ def draw_start_values(model: MMRLModel, sizes: Sizes) -> None:
         _draw_residuals(maps)
 
 
-def _draw_clip(s: Sizes, projection: nn.Module, kept: bool) -> None:
+def _draw_clip(s: Sizes, projection: nn.Module, keep: bool) -> None:
     """All tensors of one CLIP in the order in which its modules are built."""
     vision, text = s.vision_width, s.text_width
     num_positions = (s.resolution // s.patch) ** 2 + 1
@@ -45,7 +49,7 @@ def _draw_clip(s: Sizes, projection: nn.Module, kept: bool) -> None:
     _skip_normal(num_positions * vision)
     _skip_blocks(vision, s.vision_layers)
     _skip_normal(vision * s.embed_dim)  # CLIP's projection
-    _draw_projection(projection, vision, kept)
+    _draw_projection(projection, keep)
     _skip_blocks(text, s.text_layers)
     for _ in range(2):  # the embedding's own start, then CLIP's
         _skip_normal(s.vocab_size * text)
@@ -63,44 +67,48 @@ def _skip_blocks(width: int, num_layers: int) -> None:
     _skip_uniform(num_layers * (attention + mlp))
 
 
-def _draw_projection(projection: nn.Module, width: int, kept: bool) -> None:
-    """MMRL's `proj_rep` ~ N(0, 1 / width); MMRL++'s A is kaiming-uniform, its B zero."""
-    if hasattr(projection, "weight"):
-        value = torch.randn(projection.weight.shape)
-        start = {"weight": width**-0.5 * value}
-    else:
-        value = nn.init.kaiming_uniform_(torch.empty(projection.A.shape), a=math.sqrt(5))
-        start = {"A": value, "B": torch.zeros(projection.B.shape)}
-    if kept:
-        for name, tensor in start.items():
-            getattr(projection, name).copy_(tensor)
+def _draw_projection(projection: nn.Module, keep: bool) -> None:
+    """MMRL's `proj_rep` ~ N(0, 1 / D); MMRL++'s A is kaiming-uniform, its B zero."""
+    if isinstance(projection, FullProjection):
+        drawn = torch.randn(projection.weight.shape)
+        if keep:
+            projection.weight.copy_(len(drawn) ** -0.5 * drawn)
+    elif isinstance(projection, ResidualProjection):
+        drawn = _kaiming(torch.empty(projection.A.shape))
+        if keep:
+            projection.A.copy_(drawn)
+            projection.B.zero_()
 
 
 def _draw_maps(maps: nn.Module) -> None:
     """One linear layer's start, which the published program copies into every listed layer."""
     if isinstance(maps, IndependentProjections):
-        weight, bias = _draw_linear(maps[0].weight)
-        for linear in maps:
-            linear.weight.copy_(weight)
-            linear.bias.copy_(bias)
+        weight, bias = _draw_linear(*maps.weight.shape[1:])
+        maps.weight.copy_(weight.expand_as(maps.weight))
+        maps.bias.copy_(bias.expand_as(maps.bias))
     elif isinstance(maps, SharedResidualProjection):
-        weight, bias = _draw_linear(maps.weight)
-        maps.weight.copy_(weight)
-        for residual in maps.residuals:
-            residual.bias.copy_(bias)
+        weight, bias = _draw_linear(*maps.shared.shape)
+        maps.shared.copy_(weight)
+        maps.residuals.bias.copy_(bias.expand_as(maps.residuals.bias))
 
 
-def _draw_linear(like: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight (width, d_r) and bias (width,) as torch starts a linear layer."""
-    linear = nn.Linear(like.shape[1], like.shape[0])
+def _draw_linear(width: int, rep_dim: int) -> tuple[Tensor, Tensor]:
+    """Weight (D, d_r) and bias (D,) as torch starts a linear layer."""
+    linear = nn.Linear(rep_dim, width)
     return linear.weight, linear.bias
 
 
 def _draw_residuals(maps: nn.Module) -> None:
     """SRRA's A of every listed layer is kaiming-uniform, its B zero."""
-    for residual in getattr(maps, "residuals", ()):
-        nn.init.kaiming_uniform_(residual.A, a=math.sqrt(5))
-        residual.B.zero_()
+    if isinstance(maps, SharedResidualProjection):
+        for layer_a in maps.residuals.A:
+            _kaiming(layer_a)
+        maps.residuals.B.zero_()
+
+
+def _kaiming(matrix: Tensor) -> Tensor:
+    """As torch starts a linear layer's weight, in place; a matrix (D, r) has fan-in r."""
+    return nn.init.kaiming_uniform_(matrix, a=math.sqrt(5))
 
 
 def _skip_uniform(count: int) -> None:

@@ -1,33 +1,25 @@
-"""CLIP's two towers with representation tokens: images (N, 3, R, R), prompts -> features (., E).
+"""CLIP's text tower with representation tokens: the prompts of a class list -> w (C, E).
 
-In the first listed layer, J, K tokens are inserted behind the first position (CLS, BOS); in every
-later listed layer they replace what stands there (MMRL) or are blended with it (PRC, MMRL++).
-
-    images -- 1 .. J-1 --+-- J .. L, frozen ------------------> f0
-                         +-- J .. L, tokens entering ---------> f_c, f_r
     prompts, common prefix -- 1 .. J-1 (kept) -- J .. L, tokens entering --> keys, values
-    prompts, own tokens ----- 1 .. J-1 (kept) -- J .. L, attending to them -> w
+    prompts, their suffixes -- 1 .. J-1 (kept) -- J .. L, attending to them -> w
 
-What the published program computes twice, or for nobody, is computed once, or not at all; no result
-changes beyond rounding:
+The published program runs all 77 positions of every class in every step. Three sharings make that
+unnecessary, and change no result beyond rounding:
 
-1. Nothing trainable acts below layer J: both image paths share layers 1 .. J-1, and the prompts'
-   states there are constants of the class list.
-2. Text attention is causal: whatever all prompts begin with, the tokens included, is the same for
-   every class and runs once; the classes' own tokens attend to its keys and values. They are packed
-   behind each other, shortest class first, so that nothing is padded.
-3. In layer L only what is read is computed: CLS and the K tokens, or EOT.
+1. Nothing trainable acts below layer J, so the states there are constants of the class list.
+2. Attention is causal: whatever all prompts begin with, the tokens included, is the same for every
+   class and runs once. The suffixes, each class's own tokens, attend to its keys and values; they
+   are packed behind each other, shortest class first, so that nothing is padded.
+3. In layer L only EOT is read, so queries and MLP run for it alone.
 """
-
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from clip.model import Block, TextTower, VisionTower
+from clip.model import Block, TextTower
+from clip.ops import product
+from trainer.method.injection import Injection
 from trainer.method.packing import (
     Chunk,
     Group,
@@ -37,248 +29,105 @@ from trainer.method.packing import (
     pack_prompts,
 )
 
-__all__ = [
-    "ImageEncoder",
-    "TextEncoder",
-    "blend_tokens",
-    "entry_rules",
-    "insert_tokens",
-    "replace_tokens",
-    "resolve_layers",
-]
+__all__ = ["TextEncoder"]
 
-EntryRule = Callable[[Tensor, Tensor], Tensor]
-
-
-def insert_tokens(x: Tensor, tokens: Tensor) -> Tensor:
-    """Put K tokens behind the first position: (N, L, D), (K, D) -> (N, L + K, D)."""
-    tokens = tokens.to(x.dtype).expand(len(x), -1, -1)  # (N, K, D), a view
-    return torch.cat([x[:, :1], tokens, x[:, 1:]], dim=1)
-
-
-def replace_tokens(x: Tensor, tokens: Tensor) -> Tensor:
-    """Put K tokens in place of those behind the first position: (N, L, D) -> (N, L, D)."""
-    tokens = tokens.to(x.dtype).expand(len(x), -1, -1)
-    return torch.cat([x[:, :1], tokens, x[:, 1 + tokens.shape[1] :]], dim=1)
-
-
-def blend_tokens(x: Tensor, tokens: Tensor, beta: float) -> Tensor:
-    """PRC: beta times the new tokens plus 1 - beta times what the layer before made of the old."""
-    old = x[:, 1 : 1 + len(tokens)]  # (N, K, D)
-    blended = beta * tokens.to(x.dtype) + (1 - beta) * old
-    return torch.cat([x[:, :1], blended, x[:, 1 + len(tokens) :]], dim=1)
-
-
-def entry_rules(rep_layers: Sequence[int], beta: float | None = None) -> dict[int, EntryRule]:
-    """How tokens enter each listed layer; without `beta` they replace, with it they blend."""
-    later = replace_tokens if beta is None else partial(blend_tokens, beta=beta)
-    first, *others = sorted(rep_layers)
-    return {first: insert_tokens} | dict.fromkeys(others, later)
-
-
-def resolve_layers(rep_layers: Sequence[int], num_layers: int) -> list[int]:
-    """The listed layers of a tower, ascending; negative ones count from the top, -1 is the last.
-
-    Raises:
-        ValueError: the list is empty, has doubles, or a layer outside 1 .. `num_layers`.
-    """
-    if not rep_layers:
-        raise ValueError("REP_LAYERS is empty; list the layers that take tokens, e.g. [6, 7, 8]")
-    layers = sorted(layer + num_layers + 1 if layer < 0 else layer for layer in rep_layers)
-    if len(set(layers)) < len(layers):
-        raise ValueError(f"REP_LAYERS {list(rep_layers)} lists a layer twice")
-    if unknown := [layer for layer in layers if not 1 <= layer <= num_layers]:
-        raise ValueError(
-            f"REP_LAYERS contains {unknown}; this encoder has layers 1 to {num_layers}. Remove "
-            "them, choose a deeper MODEL.BACKBONE.NAME, or count from the top: -1 is the last."
-        )
-    return layers
-
-
-class Projected(NamedTuple):
-    """What layer J reads of the image positions, the same for both paths."""
-
-    x: Tensor  # (N, L, D) the residual stream
-    q: Tensor  # (N, L, D)
-    k: Tensor  # (N, L, D)
-    v: Tensor  # (N, L, D)
-
-
-class ImageEncoder(nn.Module):
-    """Images -> class feature f_c, representation feature f_r, and CLIP's own f0; (N, E) each."""
-
-    def __init__(
-        self, tower: VisionTower, entry: dict[int, EntryRule], projection: nn.Module
-    ) -> None:
-        super().__init__()
-        self.tower = tower
-        self.entry = entry
-        self.projection = projection
-        self.first = min(entry)  # J
-        self.last = len(tower.transformer.resblocks)  # L
-
-    def forward(self, images: Tensor, tokens: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """f_c from CLS by CLIP's projection, f_r from the mean over K tokens by the learned one."""
-        return self.from_first(self.up_to_first(images), tokens)
-
-    def with_frozen(self, images: Tensor, tokens: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """(f_c, f_r, f0); both paths share what lies below layer J, and its projections in it."""
-        shared = self.up_to_first(images)
-        return *self.from_first(shared, tokens), self._frozen(shared)
-
-    def frozen_features(self, images: Tensor) -> Tensor:
-        """f0, CLIP's own features."""
-        return self._frozen(self.up_to_first(images))
-
-    @torch.no_grad()
-    def up_to_first(self, images: Tensor) -> Projected:
-        """Layers 1 .. J-1, and layer J's projections: the same whatever was learned."""
-        x = self.tower.embed(images)
-        for block in self._blocks(1, self.first - 1):
-            x = block(x)
-        return Projected(x, *self._block(self.first).project(x))
-
-    @torch.no_grad()
-    def _frozen(self, shared: Projected) -> Tensor:
-        x = self._finish_first(shared, read=1)
-        for layer in range(self.first + 1, self.last + 1):
-            x = self._block(layer)(x, read=self._read(layer, 1))
-        return self.tower.ln_post(x[:, 0]).to(self.tower.proj.dtype) @ self.tower.proj
-
-    def from_first(self, shared: Projected, tokens: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """(f_c, f_r) from what `up_to_first` made of the images."""
-        num_read = 1 + len(tokens[0])
-        entering = tokens[0].to(shared.x.dtype)  # (K, D), the same for every image
-        inserted = Projected(entering, *self._block(self.first).project(entering))
-        joined = [insert_tokens(own, new) for own, new in zip(shared, inserted, strict=True)]
-        x = self._finish_first(Projected(*joined), num_read)
-        tokens_of = dict(zip(sorted(self.entry), tokens, strict=True))
-        for layer in range(self.first + 1, self.last + 1):
-            if layer in self.entry:
-                x = self.entry[layer](x, tokens_of[layer])
-            x = self._block(layer)(x, read=self._read(layer, num_read))
-        x = self.tower.ln_post(x[:, :num_read]).to(self.tower.proj.dtype)  # CLS and the K tokens
-        rep_proj = self.projection(self.tower.proj).to(x.dtype)
-        return x[:, 0] @ self.tower.proj, x[:, 1:].mean(dim=1) @ rep_proj
-
-    def _finish_first(self, p: Projected, read: int) -> Tensor:
-        block, read = self._block(self.first), self._read(self.first, read)
-        return block.add_mlp(p.x[:, :read] + block.attn.combine(p.q[:, :read], p.k, p.v))
-
-    def _read(self, layer: int, count: int) -> int | None:
-        """How many positions of a layer's output are read by anyone; None: all."""
-        return count if layer == self.last else None
-
-    def _block(self, layer: int) -> Block:
-        return self.tower.transformer.resblocks[layer - 1]
-
-    def _blocks(self, first: int, last: int) -> nn.ModuleList:
-        return self.tower.transformer.resblocks[first - 1 : last]
+PrefixKV = list[tuple[Tensor, Tensor]]  # a layer: keys (S, D), values (S, D)
 
 
 class TextEncoder(nn.Module):
-    """The prompts (C, T) of a class list -> text features w (C, E), not normalised.
+    """A frozen tower, the layers in which tokens enter it, and the prompts (C, T) of a class list.
 
     `class_chunk`: in training, run that many classes at a time and compute them again in the
     backward pass, for long class lists on small cards; 0: all at once.
     """
 
     def __init__(
-        self,
-        tower: TextTower,
-        entry: dict[int, EntryRule],
-        prompts: Tensor,
-        class_chunk: int = 0,
+        self, tower: TextTower, injection: Injection, prompts: Tensor, class_chunk: int = 0
     ) -> None:
         super().__init__()
         self.tower = tower
-        self.entry = entry
-        self.first = min(entry)  # J
-        self.last = len(tower.transformer.resblocks)  # L
+        self.injection = injection
+        self.first_layer = injection.first  # J
+        self.num_layers = len(tower.transformer.resblocks)  # L
         packed = pack_prompts(prompts)
         self.groups = packed.groups
         self.chunks = list(cut_groups(packed.groups, class_chunk)) if class_chunk else []
-        later = torch.ones(prompts.shape[1], prompts.shape[1], dtype=torch.bool).triu(1)
-        self._keep("later", later.to(prompts.device))
-        self._keep("place", packed.place)
+        length = prompts.shape[1]
+        ones = torch.ones(length, length, dtype=torch.bool, device=prompts.device)
+        self._keep("causal_mask", ones.triu(1))  # True where a key comes after the query
+        self._keep("class_order", packed.class_order)
         self._keep("ends", packed.ends)
         self._keep_constants(packed)
 
-    def forward(self, tokens: list[Tensor]) -> Tensor:
-        """w, with each class's feature read at its EOT."""
-        tokens_of = dict(zip(sorted(self.entry), tokens, strict=True))
-        layers = range(self.first, self.last + 1)
-        _, kept = self._run_prefix(self.prefix, layers, tokens_of)
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens (layers, K, D) -> w (C, E), not normalised, each read at its class's EOT."""
+        layers = range(self.first_layer, self.num_layers + 1)
+        _, prefix_kv = self._run_prefix(self.prefix, layers, tokens)
         if self.chunks and torch.is_grad_enabled():
-            own = torch.cat([self._run_chunk(chunk, layers, kept) for chunk in self.chunks])
+            read = torch.cat([self._run_chunk(chunk, layers, prefix_kv) for chunk in self.chunks])
         else:
-            own = self._run_own(self.own, self.groups, self.ends, layers, kept)
-        return self._project(own)
-
-    def frozen_features(self) -> Tensor:
-        """w0, CLIP's own features (C, E): a constant of the class list."""
-        return self.frozen
+            read = self._run_suffixes(self.suffix, self.groups, self.ends, layers, prefix_kv)
+        return self._project(read)
 
     @torch.no_grad()
     def _keep_constants(self, packed: PackedPrompts) -> None:
         """The states at layer J, and w0: what no training step changes."""
         embed, place = self.tower.token_embedding, self.tower.positional_embedding
         prefix = embed(packed.prefix)[None] + place[: len(packed.prefix)]  # (1, P, D)
-        own = embed(packed.own) + place[packed.positions]  # (M, D)
-        below = range(1, self.first)
-        prefix, kept = self._run_prefix(prefix, below, {})
-        own = self._run_own(own, self.groups, self.ends, below, kept)
+        suffix = embed(packed.suffix) + place[packed.positions]  # (M, D)
+        below = range(1, self.first_layer)
+        prefix, prefix_kv = self._run_prefix(prefix, below, None)
+        suffix = self._run_suffixes(suffix, self.groups, self.ends, below, prefix_kv)
         self._keep("prefix", prefix)
-        self._keep("own", own)
-        above = range(self.first, self.last + 1)
-        _, kept = self._run_prefix(prefix, above, {})
-        own = self._run_own(own, self.groups, self.ends, above, kept)
-        self._keep("frozen", self._project(own))
+        self._keep("suffix", suffix)
+        above = range(self.first_layer, self.num_layers + 1)
+        _, prefix_kv = self._run_prefix(prefix, above, None)
+        read = self._run_suffixes(suffix, self.groups, self.ends, above, prefix_kv)
+        self._keep("frozen", self._project(read))  # (C, E) w0, not normalised
 
     def _run_prefix(
-        self, x: Tensor, layers: range, tokens_of: dict[int, Tensor]
-    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """What all prompts begin with, once: (1, P, D) -> itself; keys, values (S, D) a layer."""
-        kept = []
+        self, x: Tensor, layers: range, tokens: Tensor | None
+    ) -> tuple[Tensor, PrefixKV]:
+        """What all prompts begin with, once: (1, P, D) -> itself, and its keys and values.
+
+        Without `tokens` the layers are CLIP's own.
+        """
+        prefix_kv = []
         for layer in layers:
             block = self._block(layer)
-            if layer in tokens_of:
-                x = self.entry[layer](x, tokens_of[layer])
+            x = x if tokens is None else self.injection.enter(x, layer, tokens)
             q, k, v = block.project(x)
-            kept.append((k[0], v[0]))
-            if layer < self.last:
+            prefix_kv.append((k[0], v[0]))
+            if layer < self.num_layers:  # of the last layer only keys and values are read
                 x = block.add_mlp(x + block.attn.combine(q, k, v, causal=True))
-        return x, kept
+        return x, prefix_kv
 
-    def _run_own(
-        self,
-        x: Tensor,
-        groups: list[Group],
-        ends: Tensor,
-        layers: range,
-        kept: list[tuple[Tensor, Tensor]],
+    def _run_suffixes(
+        self, x: Tensor, groups: list[Group], ends: Tensor, layers: range, prefix_kv: PrefixKV
     ) -> Tensor:
         """The classes' own tokens: (M, D) -> (M, D), or (C, D), read at `ends`, behind layer L."""
-        for layer, (prefix_k, prefix_v) in zip(layers, kept, strict=True):
+        for layer, (prefix_k, prefix_v) in zip(layers, prefix_kv, strict=True):
             block = self._block(layer)
             q, k, v = block.project(x)
-            if layer == self.last:
+            if layer == self.num_layers:
                 x, q = x[ends], q[ends]
             heads = map(block.attn.split_heads, (prefix_k, prefix_v))
-            attended = attend_to_prefix(q, k, v, *heads, groups, self.later)
+            attended = attend_to_prefix(q, k, v, *heads, groups, self.causal_mask)
             x = block.add_mlp(x + block.attn.merge(attended))
         return x
 
-    def _run_chunk(self, chunk: Chunk, layers: range, kept: list[tuple[Tensor, Tensor]]) -> Tensor:
-        own, ends = self.own[chunk.rows], self.ends[chunk.classes] - chunk.rows.start
-        arguments = (own, chunk.groups, ends, layers, kept)
-        return checkpoint(self._run_own, *arguments, use_reentrant=False)
+    def _run_chunk(self, chunk: Chunk, layers: range, prefix_kv: PrefixKV) -> Tensor:
+        suffix, ends = self.suffix[chunk.rows], self.ends[chunk.classes] - chunk.rows.start
+        arguments = (suffix, chunk.groups, ends, layers, prefix_kv)
+        return checkpoint(self._run_suffixes, *arguments, use_reentrant=False)
 
     def _project(self, x: Tensor) -> Tensor:
+        """EOT states in packed order (C, D) -> features in the class list's order (C, E)."""
         x = self.tower.ln_final(x).to(self.tower.text_projection.dtype)
-        return (x @ self.tower.text_projection)[self.place]
+        return product(x, self.tower.text_projection)[self.class_order]
 
     def _keep(self, name: str, constant: Tensor) -> None:
+        # not persistent: it follows the module's device and stays out of checkpoints
         self.register_buffer(name, constant, persistent=False)
 
     def _block(self, layer: int) -> Block:

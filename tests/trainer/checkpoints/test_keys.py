@@ -11,7 +11,8 @@ from clip import tokenize
 from clip.model import CLIP
 from conftest import GOLDEN, recipe, tensors
 from trainer.checkpoints.find import find_checkpoint, read_checkpoint
-from trainer.trainers import build_mmrl, build_mmrlpp
+from trainer.checkpoints.keys import learned_state, load_learned
+from trainer.method.build import build_mmrl, build_mmrlpp
 
 PUBLISHED = GOLDEN / "published_checkpoint"
 
@@ -58,8 +59,8 @@ def test_a_folder_without_checkpoint_says_so(tmp_path):
 
 def test_published_tensors_are_taken_over(clip_state, published):
     model = build(clip_state)
-    model.load_state_dict(published["state_dict"])
-    for key, value in model.state_dict().items():
+    load_learned(model, published["state_dict"])
+    for key, value in learned_state(model).items():
         assert torch.equal(value, published["state_dict"][key])
 
 
@@ -86,19 +87,19 @@ FROZEN = "image_encoder.ln_post.weight"
 )
 def test_every_key_is_accounted_for(clip_state, published, edit, named):
     with pytest.raises(ValueError) as error:
-        build(clip_state).load_state_dict(edited(published["state_dict"], edit))
+        load_learned(build(clip_state), edited(published["state_dict"], edit))
     assert [part for part in named if part not in str(error.value)] == []
 
 
 @pytest.mark.parametrize("change", [{"rep_dim": 32}, {"layers": (3, 4)}, {"num_tokens": 4}])
 def test_another_configuration_is_refused(clip_state, published, change):
     with pytest.raises(ValueError, match="does not fit"):
-        build(clip_state, **change).load_state_dict(published["state_dict"])
+        load_learned(build(clip_state, **change), published["state_dict"])
 
 
 def test_class_list_tensors_are_never_loaded(clip_state, published):
     state = edited(published["state_dict"], lambda s: s.update(prompt_embeddings=torch.ones(1)))
-    build(clip_state).load_state_dict(state)
+    load_learned(build(clip_state), state)
 
 
 @pytest.mark.parametrize("method", ["mmrl", "mmrlpp"])
@@ -119,7 +120,7 @@ def test_saved_keys_and_sizes_are_the_published_ones(method):
     else:
         ranks = {"layer_rank": 4, "projection_rank": 64}
         model = build_mmrlpp(frozen, tokenize(["a"]), beta=0.5, **ranks, **common)
-    saved = {key: list(value.shape) for key, value in model.state_dict().items()}
+    saved = {key: list(value.shape) for key, value in learned_state(model).items()}
     assert list(saved) == want["trainable"]  # the order that published optimizer states rely on
     assert saved == {key: want["state_dict"][key][0] for key in want["trainable"]}
     assert sum(np.prod(shape) for shape in saved.values()) == want["n_trainable"]
@@ -127,7 +128,7 @@ def test_saved_keys_and_sizes_are_the_published_ones(method):
 
 def test_a_saved_checkpoint_holds_what_was_learned_and_nothing_else(clip_state):
     model = build(clip_state)
-    keys = set(model.state_dict())
+    keys = set(learned_state(model))
     assert all(re.match(r"representation_learner\.|image_encoder\.proj_rep$", k) for k in keys)
 
 

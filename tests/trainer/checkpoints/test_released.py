@@ -79,14 +79,11 @@ def test_new_classes_are_read_from_the_class_feature(run, eurosat_root, capsys):
     assert "10 classes, read from the fusion" in capsys.readouterr().out
 
 
-def test_text_features_are_kept_under_a_key_of_weights_and_classes(run):
-    before = load(str(run)).logits([Image.new("RGB", (40, 36))])
-    folder = run / "MultiModalRepresentationLearner"
-    kept = list(folder.glob(".text-features-*.safetensors"))
-    assert kept
-    assert torch.equal(load(str(run)).logits([Image.new("RGB", (40, 36))]), before)
-    load(str(run), classes=["cat", "dog", "river"])
-    assert len(list(folder.glob(".text-features-*.safetensors"))) == len(kept) + 1
+def test_loading_twice_gives_the_same_logits_and_leaves_no_file(run):
+    files = sorted(run.rglob("*"))
+    first, second = (load(str(run)).logits([Image.new("RGB", (40, 36))]) for _ in range(2))
+    assert torch.equal(first, second)
+    assert sorted(run.rglob("*")) == files
 
 
 def published_as(form, tmp_path):
@@ -110,7 +107,6 @@ def test_a_published_checkpoint_gives_its_logits_in_every_form(form, half, clip_
     names = EUROSAT_CLASSES[:5] if half == "base" else EUROSAT_CLASSES[5:]
     template = "a centered satellite photo of {}."
     model = load(str(path), names, backbone=clip_file, device="cpu", template=template)
-    model.model.image_encoder.entry = dict(model.model.image_encoder.entry)
     noise = np.random.RandomState(99).standard_normal((6, 3, 32, 32)).astype("float32")
     with torch.no_grad():
         out = model.model(torch.from_numpy(noise))
@@ -214,10 +210,9 @@ def test_tiny_models_of_each_architecture_train_save_reload_predict(name, eurosa
     want = rows_of(tmp_path / "run" / "predictions.csv")[0]
     model = load(str(tmp_path / "run"))
     depth = BACKBONES[name]
-    assert sorted(model.model.image_encoder.entry) == [
-        depth["vision_layers"] - 1, depth["vision_layers"],
-    ]  # fmt: skip
-    assert sorted(model.model.text_encoder.entry) == [2, 3]
+    last = depth["vision_layers"]
+    assert model.model.image_encoder.injection.layers == [last - 1, last]
+    assert model.model.text_encoder.injection.layers == [2, 3]
     with Image.open(want["path"]) as image:
         answer = model.predict([image])[0]
     assert answer.names[0] == want["predicted"]

@@ -11,11 +11,11 @@ from benchmarks.plain import PlainModel
 from clip import tokenize
 from clip.model import CLIP
 from conftest import PUBLISHED_SPEC, recipe, tensors
-from trainer.acceleration import compile_options, compile_step
-from trainer.method.loss import mmrl_loss
+from trainer.checkpoints.keys import learned_state, load_learned
+from trainer.method.build import build_mmrl, build_mmrlpp
+from trainer.method.model import mmrl_loss
 from trainer.method.packing import cut_groups, pack_prompts
-from trainer.step import EncoderPrecision
-from trainer.trainers import build_mmrl, build_mmrlpp
+from trainer.step import EncoderPrecision, compile_options, compile_step
 
 WORDS = ["a", "cat", "river bank", "Boeing 737-800", "t-shirt, jersey", "x" * 30, "Sea or Lake"]
 
@@ -91,9 +91,9 @@ def test_fast_form_equals_the_plain_one(
 def test_packing_loses_no_token(names, template):
     prompts = tokenize([template.format(name) for name in names])
     packed = pack_prompts(prompts)
-    rows = iter(packed.own.split([g.length for g in packed.groups for _ in range(g.count)]))
+    rows = iter(packed.suffix.split([g.length for g in packed.groups for _ in range(g.count)]))
     texts = [torch.cat([packed.prefix, own]) for own in rows]
-    for prompt, place in zip(prompts, packed.place, strict=True):
+    for prompt, place in zip(prompts, packed.class_order, strict=True):
         assert texts[place].tolist() == prompt[: prompt.argmax() + 1].tolist()
 
 
@@ -104,23 +104,25 @@ def test_chunks_cover_the_batch_in_order(names, size):
     chunks = list(cut_groups(packed.groups, size))
     ends = [0] + [chunk.rows.stop for chunk in chunks]
     assert [chunk.rows.start for chunk in chunks] == ends[:-1]
-    assert ends[-1] == len(packed.own)
+    assert ends[-1] == len(packed.suffix)
     assert all(group.count <= size for chunk in chunks for group in chunk.groups)
 
 
-def test_evaluation_s_text_features_follow_the_weights():
-    """Computed once per evaluation; dropped by training, and by loading."""
+def test_an_adaptation_is_a_value_that_later_learning_leaves_alone():
+    """One serves any number of batches; another is another."""
     model = build("mmrl", tokenize(["a", "cat"]), [2, 3]).eval()
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
-        first = model(images).text
-        assert model(images).text is first
-        model.train().eval()
+        shared = model.image_encoder.shared(images)
+        before = model.adaptation()
+        want = model(images)
+        torch.testing.assert_close(model.classify(shared, before).fusion, want.fusion)
+        text = before.text.clone()
         model.learner.space.mul_(2)
-        second = model(images).text
-        assert not torch.equal(first, second)
-        model.load_state_dict({k: v * 0.5 for k, v in model.state_dict().items()})
-        assert not torch.equal(model(images).text, second)
+        assert torch.equal(before.text, text)
+        after = model(images)
+        assert not torch.equal(after.text, text)
+        torch.testing.assert_close(model.classify(shared, model.adaptation()).logits, after.logits)
 
 
 def test_a_step_keeps_no_frozen_gradient_and_nothing_below_the_first_layer():
@@ -141,7 +143,7 @@ def test_lower_precisions_are_near(prec):
     ranks = {"layer_rank": 2, "projection_rank": 4}
     common = {"num_tokens": 3, "rep_dim": 8, "rep_layers": [2, 3, 4], "alpha": 0.7, "beta": 0.6}
     model = build_mmrlpp(frozen, prompts, **ranks, **common).train()
-    model.load_state_dict(exact.state_dict())
+    load_learned(model, learned_state(exact))
     precision.set_mode(training=True)
     with torch.no_grad():
         want = exact(images)

@@ -1,0 +1,106 @@
+"""CLIP's image tower with representation tokens: images (N, 3, R, R) -> f_c, f_r, f0, (N, E) each.
+
+    images -- 1 .. J-1 --+-- J .. L, frozen ------------------> f0
+                         +-- J .. L, tokens entering ---------> f_c, f_r
+
+Two sharings make it cheaper than two CLIPs, and change no result beyond rounding:
+
+1. Nothing trainable acts below layer J, so both paths share layers 1 .. J-1, and what layer J
+   projects of the image's own positions.
+2. In layer L only CLS and the K tokens are read, so queries and MLP run for those alone.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from clip.model import Block, VisionTower
+from clip.ops import product
+from trainer.method.injection import Injection, insert_tokens
+
+__all__ = ["ImageEncoder", "ImageFeatures", "Shared"]
+
+
+class Shared(NamedTuple):
+    """What layer J reads of the image positions, the same whatever was learned."""
+
+    x: Tensor  # (N, L, D) the residual stream
+    q: Tensor  # (N, L, D)
+    k: Tensor  # (N, L, D)
+    v: Tensor  # (N, L, D)
+
+
+class ImageFeatures(NamedTuple):
+    """Features of the adapted tower, not normalised."""
+
+    image: Tensor  # (N, E) f_c, of CLS by CLIP's projection
+    rep: Tensor  # (N, E) f_r, of the mean over the K tokens by the learned projection
+
+
+class ImageEncoder(nn.Module):
+    """A frozen tower and the layers in which tokens enter it."""
+
+    def __init__(self, tower: VisionTower, injection: Injection) -> None:
+        super().__init__()
+        self.tower = tower
+        self.injection = injection
+        self.first_layer = injection.first  # J
+        self.num_layers = len(tower.transformer.resblocks)  # L
+
+    def forward(self, images: Tensor, tokens: Tensor, rep_proj: Tensor) -> ImageFeatures:
+        """Tokens (layers, K, D) and their projection (D, E) -> f_c and f_r."""
+        return self.adapted(self.shared(images), tokens, rep_proj)
+
+    @torch.no_grad()
+    def shared(self, images: Tensor) -> Shared:
+        """Layers 1 .. J-1, and layer J's projections."""
+        x = self.tower.embed(images)
+        for block in self._blocks()[: self.first_layer - 1]:
+            x = block(x)
+        return Shared(x, *self._block(self.first_layer).project(x))
+
+    @torch.no_grad()
+    def frozen(self, shared: Shared) -> Tensor:
+        """f0 (N, E), CLIP's own features."""
+        x = self._finish_first(shared, num_outputs=1)
+        for layer in range(self.first_layer + 1, self.num_layers + 1):
+            x = self._block(layer)(x, read=self._num_read(layer, 1))
+        return product(self.tower.ln_post(x[:, 0]).to(self.tower.proj.dtype), self.tower.proj)
+
+    def adapted(self, shared: Shared, tokens: Tensor, rep_proj: Tensor) -> ImageFeatures:
+        """f_c and f_r from what `shared` made of the images."""
+        num_outputs = 1 + tokens.shape[1]  # CLS and the K tokens
+        x = self._finish_first(self._insert(shared, tokens[0]), num_outputs)
+        for layer in range(self.first_layer + 1, self.num_layers + 1):
+            x = self.injection.enter(x, layer, tokens)
+            x = self._block(layer)(x, read=self._num_read(layer, num_outputs))
+        x = self.tower.ln_post(x[:, :num_outputs]).to(self.tower.proj.dtype)
+        rep = product(x[:, 1:].mean(dim=1), rep_proj.to(x.dtype))
+        return ImageFeatures(product(x[:, 0], self.tower.proj), rep)
+
+    def _insert(self, shared: Shared, tokens: Tensor) -> Shared:
+        """The first listed layer's K tokens, projected once and put among every image's positions.
+
+        Layer norm and projection act position by position, so inserting commutes with them.
+        """
+        tokens = tokens.to(shared.x.dtype)  # (K, D), the same for every image
+        projected = Shared(tokens, *self._block(self.first_layer).project(tokens))
+        return Shared(
+            *(insert_tokens(own, new) for own, new in zip(shared, projected, strict=True))
+        )
+
+    def _finish_first(self, s: Shared, num_outputs: int) -> Tensor:
+        """Layer J from its projections on."""
+        block, read = self._block(self.first_layer), self._num_read(self.first_layer, num_outputs)
+        return block.add_mlp(s.x[:, :read] + block.attn.combine(s.q[:, :read], s.k, s.v))
+
+    def _num_read(self, layer: int, num_outputs: int) -> int | None:
+        """How many positions of a layer's output anyone reads; None: all."""
+        return num_outputs if layer == self.num_layers else None
+
+    def _blocks(self) -> nn.ModuleList:
+        return self.tower.transformer.resblocks
+
+    def _block(self, layer: int) -> Block:
+        return self.tower.transformer.resblocks[layer - 1]

@@ -10,11 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clip.ops import frozen_linear, frozen_mlp, softmax
+from clip.ops import attend, frozen_linear, frozen_mlp
 
 __all__ = ["CLIP", "Block", "Sizes", "TextTower", "VisionTower"]
 
-_FEW_QUERIES = 8  # below it, torch's CPU attention rounds by the number of threads
 _HEAD_WIDTH = 64  # of every published CLIP; head counts are in no tensor's shape
 
 
@@ -84,25 +83,12 @@ class Attention(nn.Module):
     def combine(self, q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Tensor:
         """Attend: queries (N, Lq, D), keys and values (N, Lk, D) -> (N, Lq, D)."""
         q, k, v = self.split_heads(q), self.split_heads(k), self.split_heads(v)
-        if q.device.type == "cpu" and not causal and q.shape[-2] < _FEW_QUERIES:
-            x = _attend_few(q, k, v)  # (N, H, Lq, D / H)
-        else:
-            x = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+        x = attend(q, k, v, causal=causal)  # (N, H, Lq, D / H)
         return self.merge(x.transpose(-3, -2).flatten(-2))
 
     def merge(self, x: Tensor) -> Tensor:
         """Mix what the heads found: (..., D) -> (..., D)."""
         return linear(x, self.out_proj.weight, self.out_proj.bias)
-
-
-def _attend_few(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention of few queries to all keys, (N, H, Lq, D / H), not causal.
-
-    torch's own kernel on a CPU then splits the keys over its threads, so that the last bits of a
-    run would depend on the number of cores; batched products do not.
-    """
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-    return softmax(scores).to(v.dtype) @ v
 
 
 class MLP(nn.Module):

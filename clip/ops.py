@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["frozen_linear", "frozen_mlp", "product", "softmax"]
+__all__ = ["attend", "frozen_linear", "frozen_mlp", "product", "softmax"]
 
+_FEW_QUERIES = 4
 _HAS_ONEDNN = torch.backends.mkldnn.is_available()
 
 
@@ -43,6 +44,26 @@ def softmax(scores: Tensor) -> Tensor:
     scores = scores.float()
     weights = (scores - scores.amax(-1, keepdim=True).detach()).exp()
     return weights / weights.sum(-1, keepdim=True)
+
+
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False
+) -> Tensor:
+    """Scaled dot-product attention: (N, H, Lq, D), (N, H, Lk, D) twice -> (N, H, Lq, D).
+
+    `mask` (..., Lq, Lk) is True where a query sees a key; causal attention has as many queries as
+    keys.
+    """
+    if q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal)
+    if len(q) * q.shape[1] == 1:  # torch would share a lone head among its threads; see above
+        q, k, v = (x.expand(2, -1, -1, -1) for x in (q, k, v))
+        return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal)[:1]
+    if q.shape[2] < _FEW_QUERIES and not causal:  # and split the keys of few queries
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+        scores = scores if mask is None else scores.masked_fill(~mask, float("-inf"))
+        return softmax(scores).to(v.dtype) @ v
+    return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal)
 
 
 class _Product(torch.autograd.Function):

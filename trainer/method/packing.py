@@ -1,8 +1,8 @@
-"""Prompts without their padding: tokens (C, T) -> a common prefix, and each class's own tokens.
+"""Prompts without their padding: tokens (C, T) -> a common prefix, and each class's suffix.
 
-The own tokens of all classes lie behind each other in one (M, D) batch, shortest class first, so
-that the classes of one length are a contiguous slice. Linear layers see M rows; attention runs
-group by group.
+The suffixes of all classes lie behind each other in one (M, D) batch, class by class, and linear
+layers see those M rows alone. Attention sees them as (C, S, D), S the longest suffix: padding comes
+last, so the causal mask that every class needs anyway keeps it from being read.
 """
 
 from collections.abc import Iterator
@@ -11,42 +11,24 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from clip.ops import softmax
-
-__all__ = [
-    "Chunk",
-    "Group",
-    "PackedPrompts",
-    "attend_to_prefix",
-    "cut_groups",
-    "pack_prompts",
-]
+__all__ = ["PackedPrompts", "SuffixRows", "cut_classes", "pack_prompts", "suffix_rows"]
 
 
-class Group(NamedTuple):
-    """Classes that have equally many own tokens."""
+class SuffixRows(NamedTuple):
+    """Where the suffix tokens of C classes are among M packed rows; index tensors."""
 
-    count: int
-    length: int
-
-
-class Chunk(NamedTuple):
-    """A run of classes in the packed batch."""
-
-    classes: slice
-    rows: slice
-    groups: list[Group]
+    slots: Tensor  # (C, S) the row of each class's s-th token; padding shows its last row
+    rows: Tensor  # (M,) the place of each row in the flattened (C, S)
+    ends: Tensor  # (C,) the row of each class's EOT
 
 
 class PackedPrompts(NamedTuple):
-    """The prompts of C classes with M own tokens in all."""
+    """The prompts of C classes with M suffix tokens in all."""
 
     prefix: Tensor  # (P,) tokens that all prompts begin with
-    suffix: Tensor  # (M,) each class's own tokens
-    positions: Tensor  # (M,) of those tokens in their prompts
-    class_order: Tensor  # (C,) where each class stands in the packed order
-    ends: Tensor  # (C,) the row of each class's EOT, in the packed order
-    groups: list[Group]
+    suffix: Tensor  # (M,) tokens
+    positions: Tensor  # (M,) of the suffix tokens in their prompts
+    lengths: Tensor  # (C,) of the suffixes
 
 
 def pack_prompts(prompts: Tensor) -> PackedPrompts:
@@ -57,71 +39,29 @@ def pack_prompts(prompts: Tensor) -> PackedPrompts:
     lengths = prompts.argmax(-1) + 1  # up to and with EOT; what follows is never read
     differs = (prompts != prompts[0]).any(0)
     prefix = min(int((differs.cumsum(0) == 0).sum()), int(lengths.min()) - 1)
-    order = lengths.argsort(stable=True)
-    positions = torch.arange(prompts.shape[1], device=prompts.device).expand_as(prompts)[order]
-    is_suffix = (positions >= prefix) & (positions < lengths[order, None])
-    sizes, counts = (lengths - prefix).unique(return_counts=True)
+    positions = torch.arange(prompts.shape[1], device=prompts.device).expand_as(prompts)
+    is_suffix = (positions >= prefix) & (positions < lengths[:, None])
     return PackedPrompts(
         prefix=prompts[0, :prefix],
-        suffix=prompts[order][is_suffix],
+        suffix=prompts[is_suffix],
         positions=positions[is_suffix],
-        class_order=order.argsort(),
-        ends=(lengths[order] - prefix).cumsum(0) - 1,
-        groups=[Group(*pair) for pair in zip(counts.tolist(), sizes.tolist(), strict=True)],
+        lengths=lengths - prefix,
     )
 
 
-def cut_groups(groups: list[Group], size: int) -> Iterator[Chunk]:
-    """Cut the packed batch into chunks of at most `size` classes each, all of one length."""
-    first, row = 0, 0
-    for count, length in groups:
-        for start in range(0, count, size):
-            part = Group(min(size, count - start), length)
-            last, end = first + part.count, row + part.count * length
-            yield Chunk(slice(first, last), slice(row, end), [part])
-            first, row = last, end
+def suffix_rows(lengths: Tensor) -> SuffixRows:
+    """Index tensors of suffixes of these lengths (C,), packed class by class."""
+    ends = lengths.cumsum(0) - 1  # (C,)
+    steps = torch.arange(int(lengths.max()), device=lengths.device)  # (S,)
+    slots = (ends - lengths + 1)[:, None] + steps  # (C, S)
+    is_token = steps < lengths[:, None]
+    return SuffixRows(slots.minimum(ends[:, None]), is_token.flatten().nonzero()[:, 0], ends)
 
 
-def attend_to_prefix(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    prefix_k: Tensor,
-    prefix_v: Tensor,
-    groups: list[Group],
-    causal_mask: Tensor,
-) -> Tensor:
-    """Causal attention of own tokens to the prefix and to their own class's tokens before them.
-
-    Queries (M, D), or (C, D) for the last token of each class; keys and values (M, D); those of the
-    prefix (H, S, D / H); `causal_mask` (T, T) is True where a key comes after the query.
-    Returns one row a query, (., D).
-    """
-    queries_per_class = [1 if len(q) < len(k) else length for _, length in groups]
-    rows = [count * length for count, length in groups]
-    query_rows = [g.count * n for g, n in zip(groups, queries_per_class, strict=True)]
-    parts = zip(groups, q.split(query_rows), k.split(rows), v.split(rows), strict=True)
-    return torch.cat([_attend_in_group(*part, prefix_k, prefix_v, causal_mask) for part in parts])
-
-
-def _attend_in_group(
-    group: Group,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    prefix_k: Tensor,
-    prefix_v: Tensor,
-    causal_mask: Tensor,
-) -> Tensor:
-    """Two products instead of one over joined keys: the prefix's are not copied for each class."""
-    num_heads, num_prefix, _ = prefix_k.shape
-    q, k, v = (x.unflatten(1, (num_heads, -1)).unflatten(0, (group.count, -1)) for x in (q, k, v))
-    to_prefix = torch.einsum("cqhd,hsd->chqs", q, prefix_k)
-    to_own = torch.einsum("cqhd,ckhd->chqk", q, k)
-    hidden = causal_mask[group.length - q.shape[1] : group.length, : group.length]  # (q, k)
-    scores = torch.cat([to_prefix, to_own.masked_fill(hidden, float("-inf"))], dim=-1)
-    weights = softmax(scores * q.shape[-1] ** -0.5).to(v.dtype)
-    of_prefix, of_own = weights.split([num_prefix, group.length], dim=-1)
-    x = torch.einsum("chqs,hsd->cqhd", of_prefix, prefix_v)
-    x = x + torch.einsum("chqk,ckhd->cqhd", of_own, v)
-    return x.flatten(2).flatten(0, 1)
+def cut_classes(lengths: Tensor, size: int) -> Iterator[tuple[slice, SuffixRows]]:
+    """(packed rows, their index tensors) of at most `size` classes at a time."""
+    start = 0
+    for part in lengths.split(size):
+        stop = start + int(part.sum())
+        yield slice(start, stop), suffix_rows(part)
+        start = stop

@@ -8,8 +8,7 @@ unnecessary, and change no result beyond rounding:
 
 1. Nothing trainable acts below layer J, so the states there are constants of the class list.
 2. Attention is causal: whatever all prompts begin with, the tokens included, is the same for every
-   class and runs once. The suffixes, each class's own tokens, attend to its keys and values; they
-   are packed behind each other, shortest class first, so that nothing is padded.
+   class and runs once. The suffixes, each class's own tokens, attend to its keys and values.
 3. In layer L only EOT is read, so queries and MLP run for it alone.
 """
 
@@ -18,20 +17,19 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from clip.model import Block, TextTower
-from clip.ops import product
+from clip.ops import attend, product
 from trainer.method.injection import Injection
 from trainer.method.packing import (
-    Chunk,
-    Group,
     PackedPrompts,
-    attend_to_prefix,
-    cut_groups,
+    SuffixRows,
+    cut_classes,
     pack_prompts,
+    suffix_rows,
 )
 
 __all__ = ["TextEncoder"]
 
-PrefixKV = list[tuple[Tensor, Tensor]]  # a layer: keys (S, D), values (S, D)
+PrefixKV = list[Tensor]  # a layer: keys and values side by side, (P, 2 D)
 
 
 class TextEncoder(nn.Module):
@@ -50,13 +48,9 @@ class TextEncoder(nn.Module):
         self.first_layer = injection.first  # J
         self.num_layers = len(tower.transformer.resblocks)  # L
         packed = pack_prompts(prompts)
-        self.groups = packed.groups
-        self.chunks = list(cut_groups(packed.groups, class_chunk)) if class_chunk else []
-        length = prompts.shape[1]
-        ones = torch.ones(length, length, dtype=torch.bool, device=prompts.device)
-        self._keep("causal_mask", ones.triu(1))  # True where a key comes after the query
-        self._keep("class_order", packed.class_order)
-        self._keep("ends", packed.ends)
+        for name, index in suffix_rows(packed.lengths)._asdict().items():
+            self._keep(name, index)
+        self.chunks = list(cut_classes(packed.lengths, class_chunk)) if class_chunk else []
         self._keep_constants(packed)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -64,9 +58,9 @@ class TextEncoder(nn.Module):
         layers = range(self.first_layer, self.num_layers + 1)
         _, prefix_kv = self._run_prefix(self.prefix, layers, tokens)
         if self.chunks and torch.is_grad_enabled():
-            read = torch.cat([self._run_chunk(chunk, layers, prefix_kv) for chunk in self.chunks])
+            read = torch.cat([self._run_chunk(*chunk, layers, prefix_kv) for chunk in self.chunks])
         else:
-            read = self._run_suffixes(self.suffix, self.groups, self.ends, layers, prefix_kv)
+            read = self._run_suffixes(self.suffix, self._rows(), layers, prefix_kv)
         return self._project(read)
 
     @torch.no_grad()
@@ -77,12 +71,12 @@ class TextEncoder(nn.Module):
         suffix = embed(packed.suffix) + place[packed.positions]  # (M, D)
         below = range(1, self.first_layer)
         prefix, prefix_kv = self._run_prefix(prefix, below, None)
-        suffix = self._run_suffixes(suffix, self.groups, self.ends, below, prefix_kv)
+        suffix = self._run_suffixes(suffix, self._rows(), below, prefix_kv)
         self._keep("prefix", prefix)
         self._keep("suffix", suffix)
         above = range(self.first_layer, self.num_layers + 1)
         _, prefix_kv = self._run_prefix(prefix, above, None)
-        read = self._run_suffixes(suffix, self.groups, self.ends, above, prefix_kv)
+        read = self._run_suffixes(suffix, self._rows(), above, prefix_kv)
         self._keep("frozen", self._project(read))  # (C, E) w0, not normalised
 
     def _run_prefix(
@@ -97,34 +91,38 @@ class TextEncoder(nn.Module):
             block = self._block(layer)
             x = x if tokens is None else self.injection.enter(x, layer, tokens)
             q, k, v = block.project(x)
-            prefix_kv.append((k[0], v[0]))
+            prefix_kv.append(torch.cat([k[0], v[0]], dim=-1))
             if layer < self.num_layers:  # of the last layer only keys and values are read
                 x = block.add_mlp(x + block.attn.combine(q, k, v, causal=True))
         return x, prefix_kv
 
     def _run_suffixes(
-        self, x: Tensor, groups: list[Group], ends: Tensor, layers: range, prefix_kv: PrefixKV
+        self, x: Tensor, rows: SuffixRows, layers: range, prefix_kv: PrefixKV
     ) -> Tensor:
-        """The classes' own tokens: (M, D) -> (M, D), or (C, D), read at `ends`, behind layer L."""
-        for layer, (prefix_k, prefix_v) in zip(layers, prefix_kv, strict=True):
+        """The classes' own tokens: (M, D) -> (M, D), or (C, D), read at EOT, behind layer L."""
+        for layer, kv in zip(layers, prefix_kv, strict=True):
             block = self._block(layer)
             q, k, v = block.project(x)
             if layer == self.num_layers:
-                x, q = x[ends], q[ends]
-            heads = map(block.attn.split_heads, (prefix_k, prefix_v))
-            attended = attend_to_prefix(q, k, v, *heads, groups, self.causal_mask)
+                x, attended = x[rows.ends], _attend_ends(block, q, k, v, kv, rows)
+            else:
+                attended = _attend_all(block, q, k, v, kv, rows)
             x = block.add_mlp(x + block.attn.merge(attended))
         return x
 
-    def _run_chunk(self, chunk: Chunk, layers: range, prefix_kv: PrefixKV) -> Tensor:
-        suffix, ends = self.suffix[chunk.rows], self.ends[chunk.classes] - chunk.rows.start
-        arguments = (suffix, chunk.groups, ends, layers, prefix_kv)
+    def _run_chunk(
+        self, packed: slice, rows: SuffixRows, layers: range, prefix_kv: PrefixKV
+    ) -> Tensor:
+        arguments = (self.suffix[packed], rows, layers, prefix_kv)
         return checkpoint(self._run_suffixes, *arguments, use_reentrant=False)
 
     def _project(self, x: Tensor) -> Tensor:
-        """EOT states in packed order (C, D) -> features in the class list's order (C, E)."""
+        """EOT states (C, D) -> features (C, E)."""
         x = self.tower.ln_final(x).to(self.tower.text_projection.dtype)
-        return product(x, self.tower.text_projection)[self.class_order]
+        return product(x, self.tower.text_projection)
+
+    def _rows(self) -> SuffixRows:
+        return SuffixRows(self.slots, self.rows, self.ends)
 
     def _keep(self, name: str, constant: Tensor) -> None:
         # not persistent: it follows the module's device and stays out of checkpoints
@@ -132,3 +130,39 @@ class TextEncoder(nn.Module):
 
     def _block(self, layer: int) -> Block:
         return self.tower.transformer.resblocks[layer - 1]
+
+
+def _attend_all(
+    block: Block, q: Tensor, k: Tensor, v: Tensor, prefix_kv: Tensor, rows: SuffixRows
+) -> Tensor:
+    """Every suffix token attends to the prefix, and to its class's tokens up to itself: (M, D)."""
+    num_classes, length = rows.slots.shape
+    keys, values = _keys_values(block, k, v, prefix_kv, rows)  # (C, H, P + S, D / H)
+    queries = block.attn.split_heads(q[rows.slots])  # (C, H, S, D / H)
+    shift = keys.shape[2] - length  # P: what comes later is hidden, the prefix never does
+    mask = torch.ones(length, keys.shape[2], dtype=torch.bool, device=q.device).tril(shift)
+    attended = attend(queries, keys, values, mask=mask).transpose(1, 2)  # (C, S, H, D / H)
+    return attended.reshape(num_classes * length, -1)[rows.rows]
+
+
+def _attend_ends(
+    block: Block, q: Tensor, k: Tensor, v: Tensor, prefix_kv: Tensor, rows: SuffixRows
+) -> Tensor:
+    """Every class's EOT, its last token, attends to all that come before it: (C, D)."""
+    length = rows.slots.shape[1]
+    keys, values = _keys_values(block, k, v, prefix_kv, rows)
+    queries = block.attn.split_heads(q[rows.ends][:, None])  # (C, H, 1, D / H)
+    steps = torch.arange(keys.shape[2], device=q.device) - (keys.shape[2] - length)
+    is_seen = steps <= (rows.ends[:, None] - rows.slots[:, :1])  # (C, P + S)
+    attended = attend(queries, keys, values, mask=is_seen[:, None, None])
+    return attended.transpose(1, 2).flatten(2)[:, 0]
+
+
+def _keys_values(
+    block: Block, k: Tensor, v: Tensor, prefix_kv: Tensor, rows: SuffixRows
+) -> tuple[Tensor, Tensor]:
+    """Of the prefix and each class's suffix behind it, (C, H, P + S, D / H) each."""
+    own = torch.cat([k, v], dim=-1)[rows.slots]  # (C, S, 2 D)
+    shared = prefix_kv.expand(len(own), -1, -1)  # (C, P, 2 D), a view
+    keys, values = torch.cat([shared, own], dim=1).chunk(2, dim=-1)
+    return block.attn.split_heads(keys), block.attn.split_heads(values)

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from benchmarks.plain import PlainModel
 from clip import tokenize
 from clip.model import CLIP
+from clip.tokenizer import EOT
 from conftest import PUBLISHED_SPEC, recipe, tensors
 from trainer.checkpoints.keys import learned_state, load_learned
 from trainer.method.build import build_mmrl, build_mmrlpp
 from trainer.method.model import mmrl_loss
-from trainer.method.packing import cut_groups, pack_prompts
+from trainer.method.packing import cut_classes, pack_prompts, suffix_rows
 from trainer.step import EncoderPrecision, compile_options, compile_step
 
 WORDS = ["a", "cat", "river bank", "Boeing 737-800", "t-shirt, jersey", "x" * 30, "Sea or Lake"]
@@ -91,21 +92,30 @@ def test_fast_form_equals_the_plain_one(
 def test_packing_loses_no_token(names, template):
     prompts = tokenize([template.format(name) for name in names])
     packed = pack_prompts(prompts)
-    rows = iter(packed.suffix.split([g.length for g in packed.groups for _ in range(g.count)]))
-    texts = [torch.cat([packed.prefix, own]) for own in rows]
-    for prompt, place in zip(prompts, packed.class_order, strict=True):
-        assert texts[place].tolist() == prompt[: prompt.argmax() + 1].tolist()
+    suffixes = packed.suffix.split(packed.lengths.tolist())
+    for prompt, suffix in zip(prompts, suffixes, strict=True):
+        text = torch.cat([packed.prefix, suffix])
+        assert text.tolist() == prompt[: prompt.argmax() + 1].tolist()
+
+
+@given(names=name_lists)
+@settings(max_examples=30, deadline=None, derandomize=True)
+def test_rows_and_slots_are_each_other_s_inverse(names):
+    packed = pack_prompts(tokenize(names))
+    index = suffix_rows(packed.lengths)
+    assert index.slots.flatten()[index.rows].tolist() == list(range(len(packed.suffix)))
+    assert packed.suffix[index.ends].tolist() == [EOT] * len(names)
 
 
 @given(names=name_lists, size=st.integers(1, 4))
 @settings(max_examples=30, deadline=None, derandomize=True)
 def test_chunks_cover_the_batch_in_order(names, size):
     packed = pack_prompts(tokenize(names))
-    chunks = list(cut_groups(packed.groups, size))
-    ends = [0] + [chunk.rows.stop for chunk in chunks]
-    assert [chunk.rows.start for chunk in chunks] == ends[:-1]
+    chunks = list(cut_classes(packed.lengths, size))
+    ends = [0] + [rows.stop for rows, _ in chunks]
+    assert [rows.start for rows, _ in chunks] == ends[:-1]
     assert ends[-1] == len(packed.suffix)
-    assert all(group.count <= size for chunk in chunks for group in chunk.groups)
+    assert all(len(index.ends) <= size for _, index in chunks)
 
 
 def test_an_adaptation_is_a_value_that_later_learning_leaves_alone():

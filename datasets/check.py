@@ -18,7 +18,7 @@ from dassl.utils import read_image
 from datasets.base import Reader, Split, check_labels, draw_split, shared_names
 from datasets.catalog import Entry, find
 from datasets.draw_cache import cached_draw, compare_draws
-from datasets.draws import compare_with_published, published_settings
+from datasets.draws import published_differences, published_settings
 
 __all__ = ["Report", "check_dataset", "expected_tree"]
 
@@ -65,7 +65,7 @@ def check_dataset(
 def draw_notes(entry: Entry, folder: Path, split: Split, draws_val: bool) -> list[str]:
     """How our few-shot draws compare with published ones, and with caches in `folder`."""
     with contextlib.redirect_stdout(io.StringIO()):
-        notes = [*_published_notes(entry, folder, split)]
+        notes = _published_notes(entry, folder, split)
         for path in sorted(folder.glob("split_fewshot/shot_*-seed_*.pkl")):
             notes.append(_cache_note(path, folder, split, draws_val))
     if (folder / "preprocessed.pkl").exists():
@@ -73,15 +73,16 @@ def draw_notes(entry: Entry, folder: Path, split: Split, draws_val: bool) -> lis
     return notes
 
 
-def _published_notes(entry: Entry, folder: Path, split: Split) -> Iterable[str]:
-    verdicts = []
-    for shots, seed in published_settings(entry.name):
+def _published_notes(entry: Entry, folder: Path, split: Split) -> list[str]:
+    settings, wrong = published_settings(entry.name), []
+    for shots, seed in settings:
         drawn = draw_split(split, shots, seed)._asdict()
-        verdicts.append(compare_with_published(entry.name, shots, seed, drawn, folder))
-    wrong = [verdict for verdict in verdicts if "equals" not in verdict]
-    if verdicts:
-        yield f"Draws: {len(verdicts) - len(wrong)} of {len(verdicts)} equal the published ones."
-    yield from wrong[:1]
+        if differences := published_differences(entry.name, shots, seed, drawn, folder):
+            wrong.append(f"That of {shots} shots and seed {seed}: {'; '.join(differences)}.")
+    if not settings:
+        return []
+    equal = len(settings) - len(wrong)
+    return [f"Draws: {equal} of {len(settings)} equal the published ones.", *wrong[:1]]
 
 
 def _cache_note(path: Path, folder: Path, split: Split, draws_val: bool) -> str:

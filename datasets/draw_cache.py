@@ -5,7 +5,6 @@ The pictures are looked for below the data set's own folder.
 """
 
 import os
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from dassl.data.datasets import Datum
@@ -19,9 +18,7 @@ def cache_file(folder: Path, num_shots: int, seed: int) -> Path:
     return folder / "split_fewshot" / f"shot_{num_shots}-seed_{seed}.pkl"
 
 
-def cached_draw(
-    path: Path, folder: Path, lists: dict[str, Sequence[Datum]]
-) -> dict[str, list[Datum]]:
+def cached_draw(path: Path, folder: Path, lists: dict[str, list[Datum]]) -> dict[str, list[Datum]]:
     """The items of `lists` (part -> all items) that the cache at `path` chose, in its order.
 
     Raises:
@@ -52,7 +49,7 @@ def _reroot(impath: str, folder: Path, source: Path) -> str:
 
 
 def _find(
-    wanted: list[tuple[str, int]], items: Sequence[Datum], part: str, source: Path
+    wanted: list[tuple[str, int]], items: list[Datum], part: str, source: Path
 ) -> list[Datum]:
     """Our own items of those paths; a scan, since a dict of a million items is large."""
     paths = {path for path, _ in wanted}
@@ -73,9 +70,7 @@ def _find(
     return [known[path] for path, _ in wanted]
 
 
-def compare_draws(
-    path: Path, ours: dict[str, Sequence[Datum]], cached: dict[str, Sequence[Datum]]
-) -> str:
+def compare_draws(path: Path, ours: dict[str, list[Datum]], cached: dict[str, list[Datum]]) -> str:
     """One sentence on the cache at `path`: equal, or how many pictures of each part differ."""
     differences = []
     for part in cached:
@@ -95,10 +90,10 @@ def compare_draws(
 def consult_cache(
     path: Path,
     folder: Path,
-    lists: dict[str, Sequence[Datum]],
-    ours: dict[str, Sequence[Datum]],
+    lists: dict[str, list[Datum]],
+    ours: dict[str, list[Datum]],
     is_used: bool,
-) -> dict[str, Sequence[Datum]]:
+) -> dict[str, list[Datum]]:
     """The draw to use, of `ours` and the cache at `path`; prints how they differ.
 
     Raises:

@@ -17,7 +17,15 @@ from typing import NamedTuple
 from dassl.data.datasets import Datum
 from datasets.catalog import CATALOG
 
-__all__ = ["PublishedDraw", "compare_with_published", "draw_sha256", "path_below", "published_draw"]
+__all__ = [
+    "PublishedDraw",
+    "compare_with_published",
+    "draw_sha256",
+    "path_below",
+    "published_differences",
+    "published_draw",
+    "published_settings",
+]
 
 PUBLISHED_FILE = Path(__file__).with_name("published_draws.csv")
 # That project cuts ImageNet's validation shots from its training pictures: another rule.
@@ -27,7 +35,7 @@ OTHER_RULE = ("imagenet",)
 class PublishedDraw(NamedTuple):
     """One part of a published draw."""
 
-    count: int
+    pictures: int
     sha256: str
 
 
@@ -70,23 +78,30 @@ def published_draw(name: str, num_shots: int, seed: int) -> dict[str, PublishedD
     return _read_published(PUBLISHED_FILE)[config, num_shots, seed]
 
 
+def published_differences(
+    name: str, num_shots: int, seed: int, drawn: dict[str, list[Datum]], folder: Path
+) -> list[str]:
+    """What of the draw `drawn` (part -> items, all classes) is not as published."""
+    differences = []
+    for part, want in published_draw(name, num_shots, seed).items():
+        if len(drawn[part]) != want.pictures:
+            differences.append(f"{part} has {len(drawn[part]):,} pictures, not {want.pictures:,}")
+        elif draw_sha256(drawn[part], folder) != want.sha256:
+            differences.append(f"{part} has other pictures, labels or another order")
+    return differences
+
+
 def compare_with_published(
-    name: str, num_shots: int, seed: int, drawn: dict[str, Sequence[Datum]], folder: Path
+    name: str, num_shots: int, seed: int, drawn: dict[str, list[Datum]], folder: Path
 ) -> str:
-    """One sentence on the draw `drawn` (part -> items, all classes); empty: none was published."""
+    """One sentence on a draw as above; empty where none was published."""
     published = published_draw(name, num_shots, seed)
     if not published:
         return ""
-    wrong = []
-    for part, want in published.items():
-        if len(drawn[part]) != want.count:
-            wrong.append(f"{part} has {len(drawn[part]):,} pictures, not {want.count:,}")
-        elif draw_sha256(drawn[part], folder) != want.sha256:
-            wrong.append(f"{part} has other pictures, labels or another order")
-    if wrong:
+    if differences := published_differences(name, num_shots, seed, drawn, folder):
         return (
-            f"The draw differs from the published one: {'; '.join(wrong)}. "
+            f"The draw differs from the published one: {'; '.join(differences)}. "
             "The lists that it is drawn from are others."
         )
-    counts = ", ".join(f"{want.count:,} {part}" for part, want in published.items())
+    counts = ", ".join(f"{want.pictures:,} {part}" for part, want in published.items())
     return f"The draw equals the published one ({counts})."

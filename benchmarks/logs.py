@@ -110,11 +110,12 @@ def _read_log(path: Path) -> RunLog:
     # A run that was killed may have left half a line, whose last number is not to be trusted.
     lines = text[: text.rfind("\n") + 1].splitlines()
     run.settings = _settings(lines)
-    run.is_fresh = _FRESH in lines
     split = "test"
     found: dict[str, int] = {}
     for line in lines:
-        if place := _PLACE.search(line):
+        if line == _FRESH:  # a log may hold several runs, one behind the other: the last counts
+            run.steps, run.counts, run.is_fresh = {}, {}, True
+        elif place := _PLACE.search(line):
             _add_step(run, place, line)
         elif match := _SPLIT.search(line):
             split, found = match[1], {}
@@ -139,12 +140,13 @@ def _add_step(run: RunLog, place: re.Match[str], line: str) -> None:
 
 
 def _settings(lines: list[str]) -> dict[str, str]:
-    """The block that starts with `** Config **`, by full key; yacs nests by two blanks."""
-    if "** Config **" not in lines:
+    """The last block that starts with `** Config **`, by full key; yacs nests by two blanks."""
+    starts = [number for number, line in enumerate(lines) if line == "** Config **"]
+    if not starts:
         return {}
     settings: dict[str, str] = {}
     path: list[str] = []
-    for line in lines[lines.index("** Config **") + 2 :]:
+    for line in lines[starts[-1] + 2 :]:
         match = _SETTING.match(line)
         if match is None or line.startswith("Collecting env info"):
             break

@@ -191,6 +191,9 @@ def test_a_run_that_began_again_is_the_later_one(tmp_path, capsys):
     write(tmp_path / "run" / "log.txt-2024-05-06-07-08-09", log_of(SEED="3"))
     code, text = run(tmp_path / "run", write(tmp_path / "b", log_of(SEED="3")), capsys=capsys)
     assert (code, "seed 3" in text) == (0, True)
+    both = [*log_of({k: v + 1 for k, v in losses_of().items()}), *log_of(SEED="3")]
+    code, text = run(tmp_path / "run", write(tmp_path / "both", both), capsys=capsys)
+    assert (code, "1 differ" in text) == (0, False)
 
 
 def test_a_torn_log_is_compared_as_far_as_it_goes(tmp_path, capsys):

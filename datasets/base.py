@@ -8,13 +8,15 @@ import hashlib
 import os
 import random
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from dassl.data.datasets import DatasetBase, Datum
 from datasets.catalog import find
+from datasets.draw_cache import cache_file, consult_cache
+from datasets.draws import compare_with_published, path_below
 
-__all__ = ["Reader", "Split", "draw_shots", "subsample_classes"]
+__all__ = ["Reader", "Split", "draw_shots", "draw_split", "subsample_classes"]
 
 MAX_VAL_SHOTS = 4
 
@@ -41,6 +43,16 @@ def draw_shots(items: list[Datum], num_shots: int, rng: random.Random) -> list[D
     for group in groups.values():
         drawn.extend(rng.sample(group, num_shots) if len(group) >= num_shots else group)
     return drawn
+
+
+def draw_split(split: Split, num_shots: int, seed: int, draws_val: bool = True) -> Split:
+    """The few-shot draw over all classes: train, then val; test stays. Below 0 `seed` is none."""
+    rng = random.Random(seed if seed >= 0 else None)
+    train = draw_shots(split.train, num_shots, rng)
+    val = split.val
+    if draws_val:
+        val = draw_shots(val, min(num_shots, MAX_VAL_SHOTS), rng)
+    return Split(train, val, split.test)
 
 
 def subsample_classes(split: Split, which: str) -> Split:
@@ -118,15 +130,18 @@ class Reader(DatasetBase):
 
     Attributes:
         draw_hash: sha256 of the training items (relative path, label, class name), in order.
+        draw_note: how the draw compares with the published one; empty if none was published.
     """
 
     draws_val = True  # ImageNet's validation list is its test list, and stays whole
+    draw_note = ""
 
     def __init__(self, cfg: Any) -> None:
         c = cfg.DATASET
         self.name = type(self).__name__
         root = Path(c.ROOT).expanduser().absolute()
-        folder = self.locate(root)
+        self.folder = folder = self.locate(root)
+        self.uses_cache = c.FEWSHOT_CACHE
         split = self.read(folder, allow_official=c.OFFICIAL_LISTS)
         split = self.select(split, c.NUM_SHOTS, cfg.SEED, c.SUBSAMPLE_CLASSES)
         check_labels(split, self.name)
@@ -161,13 +176,25 @@ class Reader(DatasetBase):
     def select(self, split: Split, num_shots: int, seed: int, which: str) -> Split:
         """The few-shot draw, then base or new classes."""
         if num_shots >= 1:
-            rng = random.Random(seed if seed >= 0 else None)
-            train = draw_shots(split.train, num_shots, rng)
-            val = split.val
-            if self.draws_val:
-                val = draw_shots(val, min(num_shots, MAX_VAL_SHOTS), rng)
-            split = Split(train, val, split.test)
+            split = self.draw(split, num_shots, seed)
         return subsample_classes(split, which)
+
+    def draw(self, split: Split, num_shots: int, seed: int) -> Split:
+        """The published draw, or with DATASET.FEWSHOT_CACHE the one in the data set's folder."""
+        drawn = draw_split(split, num_shots, seed, self.draws_val)
+        cache = cache_file(self.folder, num_shots, seed)
+        if self.uses_cache or (seed >= 0 and cache.is_file()):
+            names = ("train", "val") if self.draws_val else ("train",)
+            lists = {name: getattr(split, name) for name in names}
+            ours = {name: getattr(drawn, name) for name in names}
+            used = consult_cache(cache, self.folder, lists, ours, is_used=self.uses_cache)
+            drawn = drawn._replace(**used)
+        self.draw_note = compare_with_published(
+            self.name, num_shots, seed, drawn._asdict(), self.folder
+        )
+        if self.draw_note:
+            print(self.draw_note)
+        return drawn
 
     def check_files(self, split: Split) -> None:
         """Refuse missing pictures; once, and only those in use."""
@@ -177,8 +204,6 @@ class Reader(DatasetBase):
 def hash_items(items: Sequence[Datum], folder: Path) -> str:
     """sha256 over path below `folder`, label and class name of the items, in order."""
     digest = hashlib.sha256()
-    prefix = f"{folder}{os.sep}"
     for item in items:
-        path = PurePosixPath(item.impath.removeprefix(prefix).replace(os.sep, "/"))
-        digest.update(f"{path}\t{item.label}\t{item.classname}\n".encode())
+        digest.update(f"{path_below(item, folder)}\t{item.label}\t{item.classname}\n".encode())
     return digest.hexdigest()

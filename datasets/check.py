@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -14,8 +15,10 @@ from tqdm import tqdm
 import datasets
 from dassl.data.datasets import DATASET_REGISTRY, Datum
 from dassl.utils import read_image
-from datasets.base import Reader, Split, check_labels, shared_names
+from datasets.base import Reader, Split, check_labels, draw_split, shared_names
 from datasets.catalog import Entry, find
+from datasets.draw_cache import cached_draw, compare_draws
+from datasets.draws import published_differences, published_settings
 
 __all__ = ["Report", "check_dataset", "expected_tree"]
 
@@ -53,7 +56,46 @@ def check_dataset(
     except (FileNotFoundError, ValueError) as error:
         status = "incomplete" if (root / entry.folder).is_dir() else "missing"
         return Report(entry, status, [str(error), *sources(entry)])
-    return _check_split(entry, folder, split, deep)
+    report = _check_split(entry, folder, split, deep)
+    if report.status in ("found", "wrong counts"):
+        report.sentences.extend(draw_notes(entry, folder, split, reader.draws_val))
+    return report
+
+
+def draw_notes(entry: Entry, folder: Path, split: Split, draws_val: bool) -> list[str]:
+    """How our few-shot draws compare with published ones, and with caches in `folder`."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        notes = _published_notes(entry, folder, split)
+        for path in sorted(folder.glob("split_fewshot/shot_*-seed_*.pkl")):
+            notes.append(_cache_note(path, folder, split, draws_val))
+    if (folder / "preprocessed.pkl").exists():
+        notes.append("Note: preprocessed.pkl is never read; the lists are what is in the folders.")
+    return notes
+
+
+def _published_notes(entry: Entry, folder: Path, split: Split) -> list[str]:
+    settings, wrong = published_settings(entry.name), []
+    for shots, seed in settings:
+        drawn = draw_split(split, shots, seed)._asdict()
+        if differences := published_differences(entry.name, shots, seed, drawn, folder):
+            wrong.append(f"That of {shots} shots and seed {seed}: {'; '.join(differences)}.")
+    if not settings:
+        return []
+    equal = len(settings) - len(wrong)
+    return [f"Draws: {equal} of {len(settings)} equal the published ones.", *wrong[:1]]
+
+
+def _cache_note(path: Path, folder: Path, split: Split, draws_val: bool) -> str:
+    name = re.fullmatch(r"shot_(\d+)-seed_(\d+)\.pkl", path.name)
+    if name is None:
+        return f"Note: {path} is no draw of a seed; it is not compared."
+    parts = ("train", "val") if draws_val else ("train",)
+    drawn = draw_split(split, int(name[1]), int(name[2]), draws_val)
+    try:
+        cached = cached_draw(path, folder, {part: getattr(split, part) for part in parts})
+    except (FileNotFoundError, ValueError) as error:
+        return f"Note: a cached draw is not compared: {error}"
+    return compare_draws(path, drawn._asdict(), cached)
 
 
 def _check_split(entry: Entry, folder: Path, split: Split, deep: bool) -> Report:

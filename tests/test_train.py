@@ -53,6 +53,7 @@ def test_training_leaves_a_finished_run(method, eurosat_root, clip_file, tmp_pat
     assert (results["total"], results["seed"], results["precision"]) == (15, 1, "fp32")
     assert results["classnames"] == EUROSAT_CLASSES[:5]
     assert len(results["draw_sha256"]) == 64
+    assert results["draw_note"].startswith("The draw differs from the published one: train has ")
     assert results["config"]["TASK"] == "B2N"  # left out on the command line
     assert results["origins"]["OPTIM.MAX_EPOCH"] == "the command line"
     assert {"seconds", "images_per_second", "peak_memory_mib", "device", "versions"} <= set(results)

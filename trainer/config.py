@@ -26,6 +26,7 @@ def extend_cfg(cfg: CfgNode) -> None:
     cfg.TASK = "B2N"  # base to novel; FS: few-shot; CD: cross-dataset
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # or base, new
     cfg.DATASET.OFFICIAL_LISTS = False  # split a data set whose split file is absent
+    cfg.DATASET.FEWSHOT_CACHE = False  # draw what split_fewshot/shot_N-seed_S.pkl holds
     cfg.DATASET.CSV = ""  # Folder: a file of path,label[,split] instead of class folders
     cfg.DATASET.TEMPLATE = ""  # prompt template instead of the data set's, e.g. "a photo of a {}."
     cfg.DATASET.CLASSNAMES = ""  # Folder: a file of names, one a line, in label order

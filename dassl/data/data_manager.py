@@ -204,13 +204,14 @@ class DatasetWrapper(Dataset):
             output["img"] = image
         elif isinstance(self.transform, (list, tuple)):
             for number, tfm in enumerate(self.transform, start=1):
-                output[f"img{number}" if number > 1 else "img"] = self._apply(tfm, image)
+                output[f"img{number}" if number > 1 else "img"] = self._transform_image(tfm, image)
         else:
-            output["img"] = self._apply(self.transform, image)
+            output["img"] = self._transform_image(self.transform, image)
         if self.return_img0:
             output["img0"] = self.to_tensor(image)
         return output
 
-    def _apply(self, tfm: Any, image: Any) -> Any:
-        views = [tfm(image) for _ in range(self.k_tfm)]
+    def _transform_image(self, tfm: Any, img0: Any) -> Any:
+        """Hook: what `img` holds for the picture `img0`, one view, or a list of K_TRANSFORMS."""
+        views = [tfm(img0) for _ in range(self.k_tfm)]
         return views[0] if len(views) == 1 else views

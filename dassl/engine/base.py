@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dassl.engine.writer import SummaryWriter
 from dassl.utils import (
     load_checkpoint,
     mkdir_if_missing,
@@ -180,12 +181,11 @@ class TrainerBase:
         if self._writer is not None:
             return
         try:
-            from torch.utils.tensorboard import SummaryWriter
+            self._writer = SummaryWriter(log_dir=log_dir)
         except ImportError:
             print("tensorboard is not installed: no curves are written (pip install tensorboard)")
             return
         print(f"Initialize tensorboard (log_dir={log_dir})")
-        self._writer = SummaryWriter(log_dir=log_dir)
 
     def close_writer(self) -> None:
         """Close the writer, if there is one."""

@@ -1,18 +1,28 @@
-"""The trainers that methods derive from: config -> data, model, epochs, evaluation."""
+"""The trainers that methods derive from: config -> data, model, epochs, evaluation.
+
+Trainers written for Dassl import names of other modules from this one; `__all__` has those too.
+"""
 
 import datetime
 import os
+import os.path as osp
 import time
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import nn
 from tqdm import tqdm
 
 from dassl.data import DataManager
 from dassl.engine.base import BEST_FILE, TrainerBase, make_output_folder
 from dassl.engine.simple_net import SimpleNet
+from dassl.engine.writer import SummaryWriter
 from dassl.evaluation import build_evaluator
+from dassl.modeling import build_backbone, build_head
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import (
     AverageMeter,
@@ -20,9 +30,45 @@ from dassl.utils import (
     count_num_param,
     load_checkpoint,
     load_pretrained_weights,
+    mkdir_if_missing,
+    resume_from_checkpoint,
+    save_checkpoint,
+    tolist_if_not,
 )
 
-__all__ = ["SimpleNet", "SimpleTrainer", "TrainerBase", "TrainerX", "TrainerXU"]
+__all__ = [
+    "AverageMeter",
+    "DataManager",
+    "F",
+    "MetricMeter",
+    "OrderedDict",
+    "SimpleNet",
+    "SimpleTrainer",
+    "SummaryWriter",
+    "TrainerBase",
+    "TrainerX",
+    "TrainerXU",
+    "build_backbone",
+    "build_evaluator",
+    "build_head",
+    "build_lr_scheduler",
+    "build_optimizer",
+    "count_num_param",
+    "datetime",
+    "load_checkpoint",
+    "load_pretrained_weights",
+    "mkdir_if_missing",
+    "nn",
+    "np",
+    "os",
+    "osp",
+    "resume_from_checkpoint",
+    "save_checkpoint",
+    "time",
+    "tolist_if_not",
+    "torch",
+    "tqdm",
+]
 
 
 class SimpleTrainer(TrainerBase):

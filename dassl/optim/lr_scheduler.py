@@ -14,6 +14,8 @@ AVAI_SCHEDS = ["single_step", "multi_step", "cosine"]
 
 
 class _BaseWarmupScheduler(LRScheduler):
+    """Counts the warm-up's epochs, then steps the successor; subclasses give `get_lr`."""
+
     def __init__(
         self,
         optimizer: Optimizer,
@@ -25,6 +27,10 @@ class _BaseWarmupScheduler(LRScheduler):
         self.successor = successor
         self.warmup_epoch = warmup_epoch
         super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[float]:
+        """The lr of every group in epoch `last_epoch`."""
+        raise NotImplementedError
 
     def step(self, epoch: int | None = None) -> None:
         """Go to the next epoch."""

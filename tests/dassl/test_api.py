@@ -16,14 +16,19 @@ NAMES = {
     "dassl.config.defaults": "_C",
     "dassl.engine": "TRAINER_REGISTRY build_trainer TrainerBase SimpleTrainer TrainerX TrainerXU "
     "SimpleNet",
-    "dassl.engine.trainer": "TrainerBase SimpleTrainer TrainerX TrainerXU SimpleNet",
+    "dassl.engine.trainer": "TrainerBase SimpleTrainer TrainerX TrainerXU SimpleNet SummaryWriter "
+    "save_checkpoint load_checkpoint resume_from_checkpoint load_pretrained_weights "
+    "mkdir_if_missing tolist_if_not count_num_param AverageMeter MetricMeter DataManager "
+    "build_optimizer build_lr_scheduler build_evaluator build_head build_backbone tqdm torch nn F "
+    "np os osp time datetime OrderedDict",
     "dassl.engine.build": "TRAINER_REGISTRY build_trainer",
     "dassl.data": "DataManager DatasetWrapper",
     "dassl.data.data_manager": "DataManager DatasetWrapper build_data_loader build_dataset "
     "build_sampler build_transform INTERPOLATION_MODES read_image",
     "dassl.data.samplers": "build_sampler RandomDomainSampler SeqDomainSampler RandomClassSampler",
     "dassl.data.transforms": "build_transform INTERPOLATION_MODES",
-    "dassl.data.transforms.transforms": "build_transform INTERPOLATION_MODES",
+    "dassl.data.transforms.transforms": "build_transform INTERPOLATION_MODES "
+    "_build_transform_train _build_transform_test",
     "dassl.data.datasets": "DATASET_REGISTRY build_dataset Datum DatasetBase",
     "dassl.data.datasets.build": "DATASET_REGISTRY build_dataset",
     "dassl.data.datasets.base_dataset": "Datum DatasetBase",
@@ -33,8 +38,9 @@ NAMES = {
     "cosine_distance",
     "dassl.optim": "build_optimizer build_lr_scheduler",
     "dassl.optim.optimizer": "AVAI_OPTIMS",
-    "dassl.optim.lr_scheduler": "AVAI_SCHEDS ConstantWarmupScheduler LinearWarmupScheduler",
-    "dassl.optim.radam": "RAdam",
+    "dassl.optim.lr_scheduler": "AVAI_SCHEDS _BaseWarmupScheduler ConstantWarmupScheduler "
+    "LinearWarmupScheduler",
+    "dassl.optim.radam": "RAdam PlainRAdam AdamW",
     "dassl.utils": "mkdir_if_missing check_isfile read_json write_json set_random_seed "
     "download_url read_image collect_env_info listdir_nohidden get_most_similar_str_to_a_from_b "
     "check_availability tolist_if_not Logger setup_logger AverageMeter MetricMeter Registry "
@@ -43,6 +49,11 @@ NAMES = {
     "dassl.utils.torchtools": "adjust_learning_rate set_bn_to_eval",
     "dassl.modeling": "BACKBONE_REGISTRY build_backbone Backbone HEAD_REGISTRY build_head "
     "NETWORK_REGISTRY build_network",
+    "dassl.modeling.ops": "ReverseGrad sharpen_prob reverse_index shuffle_index create_onehot "
+    "sigmoid_rampup linear_rampup ema_model_update",
+    "dassl.modeling.ops.reverse_grad": "ReverseGrad",
+    "dassl.modeling.ops.utils": "sharpen_prob reverse_index shuffle_index create_onehot "
+    "sigmoid_rampup linear_rampup ema_model_update",
 }
 
 
@@ -55,11 +66,18 @@ def test_every_name_is_where_upstream_has_it(module):
 def test_importing_needs_nothing_optional_and_changes_nothing():
     code = f"""
 import sys, logging
-for name in ("wilds", "gdown", "tensorboard", "six", "pandas", "sklearn"):
+for name in ("wilds", "gdown", "tensorboard", "six", "pandas", "sklearn", "tabulate"):
     sys.modules[name] = None
 for name in {list(NAMES)}:
     __import__(name)
 import torch
+from dassl.engine.trainer import SummaryWriter
+try:
+    SummaryWriter("runs")
+except ImportError as error:
+    assert "pip install tensorboard" in str(error)
+else:
+    raise AssertionError("made a writer without tensorboard")
 assert logging.root.manager.disable == 0
 assert not torch.cuda.is_initialized()
 """

@@ -52,6 +52,7 @@ def collect_results(trainer: Any, origins: dict[str, str], started: float) -> di
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "loader": _loader_of(trainer),
         "draw_sha256": getattr(trainer.dm.dataset, "draw_hash", None),
+        "draw_note": getattr(trainer.dm.dataset, "draw_note", None),
         "classnames": trainer.dm.dataset.classnames,
         "config": {key: values[key] for key in sorted(values)},
         "origins": {key: origins[key] for key in sorted(origins)},

@@ -4,7 +4,7 @@ The order of the operations is fixed; INPUT.TRANSFORMS only chooses among them.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,9 @@ INTERPOLATION_MODES = {
     "bicubic": InterpolationMode.BICUBIC,
     "nearest": InterpolationMode.NEAREST,
 }
+
+Step = tuple[str, Any]  # the line that is printed, the operation
+TO_TENSOR: Step = ("to torch tensor of range [0, 1]", T.ToTensor())
 
 
 class Random2DTranslation:
@@ -117,26 +120,62 @@ def build_transform(
         raise ValueError(
             f"INPUT.INTERPOLATION must be one of {known}, got {cfg.INPUT.INTERPOLATION!r}"
         )
-    build = _train_steps if is_train else _test_steps
-    print(f"Building transform_{'train' if is_train else 'test'}")
-    steps = []
-    for line, step in build(cfg.INPUT, choices):
-        print(f"+ {line}")
-        steps.append(step)
-    return T.Compose(steps)
+    height, width = cfg.INPUT.SIZE
+    normalize = T.Normalize(cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)
+    build = _build_transform_train if is_train else _build_transform_test
+    return build(cfg, choices, f"{height}x{width}", normalize)
 
 
-def _train_steps(c: Any, choices: Sequence[str]) -> list[tuple[str, Any]]:
+def _build_transform_train(
+    cfg: Any, choices: Sequence[str], target_size: str, normalize: Any
+) -> T.Compose:
+    """The training pipeline; `target_size` is what is printed, `normalize` what is applied."""
+    c = cfg.INPUT
     interpolation = INTERPOLATION_MODES[c.INTERPOLATION]
-    height, width = c.SIZE
     steps = []
     if "random_crop" not in choices and "random_resized_crop" not in choices:
-        steps.append((f"resize to {height}x{width}", T.Resize((height, width), interpolation)))
-    table = {
-        "random_translation": lambda: (
-            "random translation",
-            Random2DTranslation(height, width),
+        steps.append((f"resize to {target_size}", T.Resize(c.SIZE, interpolation)))
+    table = _placing(c, interpolation) | _policies(c) | _colouring(c)
+    steps += [make() for choice, make in table.items() if choice in choices]
+    steps.append(TO_TENSOR)
+    if "cutout" in choices:
+        cutout = Cutout(c.CUTOUT_N, c.CUTOUT_LEN)
+        steps.append((f"cutout (n_holes={c.CUTOUT_N}, length={c.CUTOUT_LEN})", cutout))
+    steps += _normalization(c, choices, normalize)
+    if "gaussian_noise" in choices:
+        noise = GaussianNoise(c.GN_MEAN, c.GN_STD)
+        steps.append((f"gaussian noise (mean={c.GN_MEAN}, std={c.GN_STD})", noise))
+    return _announced("Building transform_train", steps + _instance_norm(choices))
+
+
+def _build_transform_test(
+    cfg: Any, choices: Sequence[str], target_size: str, normalize: Any
+) -> T.Compose:
+    """The test pipeline; `target_size` is what is printed, `normalize` what is applied."""
+    c = cfg.INPUT
+    edge = max(c.SIZE)
+    steps = [
+        (
+            f"resize the smaller edge to {edge}",
+            T.Resize(edge, INTERPOLATION_MODES[c.INTERPOLATION]),
         ),
+        (f"{target_size} center crop", T.CenterCrop(c.SIZE)),
+        TO_TENSOR,
+        *_normalization(c, choices, normalize),
+        *_instance_norm(choices),
+    ]
+    return _announced("Building transform_test", steps)
+
+
+def _announced(title: str, steps: list[Step]) -> T.Compose:
+    print("\n+ ".join([title, *(line for line, _ in steps)]))
+    return T.Compose([step for _, step in steps])
+
+
+def _placing(c: Any, interpolation: InterpolationMode) -> dict[str, Callable[[], Step]]:
+    """Crops and flips; made when chosen, in this order."""
+    return {
+        "random_translation": lambda: ("random translation", Random2DTranslation(*c.SIZE)),
         "random_crop": lambda: (
             f"random crop (padding = {c.CROP_PADDING})",
             T.RandomCrop(c.SIZE, padding=c.CROP_PADDING),
@@ -146,21 +185,25 @@ def _train_steps(c: Any, choices: Sequence[str]) -> list[tuple[str, Any]]:
             T.RandomResizedCrop(c.SIZE, scale=c.RRCROP_SCALE, interpolation=interpolation),
         ),
         "random_flip": lambda: ("random flip", T.RandomHorizontalFlip()),
+    }
+
+
+def _policies(c: Any) -> dict[str, Callable[[], Step]]:
+    """Whole bags of operations; made when chosen, in this order."""
+    n, m = c.RANDAUGMENT_N, c.RANDAUGMENT_M
+    return {
         "imagenet_policy": lambda: ("imagenet policy", T.AutoAugment(T.AutoAugmentPolicy.IMAGENET)),
         "cifar10_policy": lambda: ("cifar10 policy", T.AutoAugment(T.AutoAugmentPolicy.CIFAR10)),
         "svhn_policy": lambda: ("svhn policy", T.AutoAugment(T.AutoAugmentPolicy.SVHN)),
-        "randaugment": lambda: (
-            f"randaugment (n={c.RANDAUGMENT_N}, m={c.RANDAUGMENT_M})",
-            T.RandAugment(c.RANDAUGMENT_N, c.RANDAUGMENT_M),
-        ),
-        "randaugment_fixmatch": lambda: (
-            f"randaugment_fixmatch (n={c.RANDAUGMENT_N})",
-            T.RandAugment(c.RANDAUGMENT_N),
-        ),
-        "randaugment2": lambda: (
-            f"randaugment2 (n={c.RANDAUGMENT_N})",
-            T.RandAugment(c.RANDAUGMENT_N),
-        ),
+        "randaugment": lambda: (f"randaugment (n={n}, m={m})", T.RandAugment(n, m)),
+        "randaugment_fixmatch": lambda: (f"randaugment_fixmatch (n={n})", T.RandAugment(n)),
+        "randaugment2": lambda: (f"randaugment2 (n={n})", T.RandAugment(n)),
+    }
+
+
+def _colouring(c: Any) -> dict[str, Callable[[], Step]]:
+    """Colour and blur; made when chosen, in this order."""
+    return {
         "colorjitter": lambda: (
             f"color jitter (brightness={c.COLORJITTER_B}, contrast={c.COLORJITTER_C}, "
             f"saturation={c.COLORJITTER_S}, hue={c.COLORJITTER_H})",
@@ -172,38 +215,13 @@ def _train_steps(c: Any, choices: Sequence[str]) -> list[tuple[str, Any]]:
             T.RandomApply([T.GaussianBlur(c.GB_K)], p=c.GB_P),
         ),
     }
-    steps += [make() for choice, make in table.items() if choice in choices]
-    steps.append(("to torch tensor of range [0, 1]", T.ToTensor()))
-    if "cutout" in choices:
-        cutout = Cutout(c.CUTOUT_N, c.CUTOUT_LEN)
-        steps.append((f"cutout (n_holes={c.CUTOUT_N}, length={c.CUTOUT_LEN})", cutout))
-    steps += _normalize(c, choices)
-    if "gaussian_noise" in choices:
-        noise = GaussianNoise(c.GN_MEAN, c.GN_STD)
-        steps.append((f"gaussian noise (mean={c.GN_MEAN}, std={c.GN_STD})", noise))
-    return steps + _instance_norm(choices)
 
 
-def _test_steps(c: Any, choices: Sequence[str]) -> list[tuple[str, Any]]:
-    interpolation = INTERPOLATION_MODES[c.INTERPOLATION]
-    height, width = c.SIZE
-    edge = max(c.SIZE)
-    steps = [
-        (f"resize the smaller edge to {edge}", T.Resize(edge, interpolation)),
-        (f"{height}x{width} center crop", T.CenterCrop(c.SIZE)),
-        ("to torch tensor of range [0, 1]", T.ToTensor()),
-    ]
-    return steps + _normalize(c, choices) + _instance_norm(choices)
-
-
-def _normalize(c: Any, choices: Sequence[str]) -> list[tuple[str, Any]]:
-    if "normalize" not in choices:
-        return []
+def _normalization(c: Any, choices: Sequence[str], normalize: Any) -> list[Step]:
     line = f"normalization (mean={c.PIXEL_MEAN}, std={c.PIXEL_STD})"
-    return [(line, T.Normalize(c.PIXEL_MEAN, c.PIXEL_STD))]
+    return [(line, normalize)] if "normalize" in choices else []
 
 
-def _instance_norm(choices: Sequence[str]) -> list[tuple[str, Any]]:
-    return (
-        [("instance normalization", InstanceNormalization())] if "instance_norm" in choices else []
-    )
+def _instance_norm(choices: Sequence[str]) -> list[Step]:
+    step = ("instance normalization", InstanceNormalization())
+    return [step] if "instance_norm" in choices else []

@@ -10,8 +10,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.execution import REPOSITORY, Settings, command
-from scripts.runs import Run, list_runs
+from sweep.execution import REPOSITORY, Settings, command
+from sweep.runs import Run, list_runs
 
 
 def find_run(

@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.execution import (
+from sweep.execution import (
     REPOSITORY,
     Outcome,
     Settings,
@@ -31,7 +31,7 @@ from scripts.execution import (
     is_finished,
     resolved_config,
 )
-from scripts.runs import METHODS, PROTOCOLS, SEEDS, SHOTS, Run, list_runs, units
+from sweep.runs import METHODS, PROTOCOLS, SEEDS, SHOTS, Run, list_runs, units
 
 POLL_S = 0.05
 BUSY_S = 1.0
@@ -219,7 +219,7 @@ def main(argv: list[str] | None = None) -> int:
         print_plan(runs, settings)
         return 0
     if args.engine == "ray":
-        from scripts.ray_engine import run_on_ray
+        from sweep.ray_engine import run_on_ray
 
         return summarise(run_on_ray(runs, settings, args.address))
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a parent had them ignored

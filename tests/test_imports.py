@@ -10,7 +10,7 @@ import pytest
 
 from conftest import REPOSITORY
 
-PACKAGES = ["clip", "dassl", "datasets", "trainer", "demo", "benchmarks", "scripts"]
+PACKAGES = ["clip", "dassl", "datasets", "trainer", "demo", "benchmarks", "scripts", "sweep"]
 MAY_IMPORT = {
     "clip": set(),
     "dassl": set(),

@@ -13,8 +13,8 @@ import pytest
 
 from conftest import GOLDEN, REPOSITORY
 from scripts import sweep
-from scripts.claims import Claim
-from scripts.runs import PROTOCOLS, list_runs, units
+from sweep.claims import Claim
+from sweep.runs import PROTOCOLS, list_runs, units
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_a_claim_is_exclusive_and_a_dead_one_is_taken_over(tmp_path):
             assert not second.is_mine
     with Claim(str(tmp_path)) as third:
         assert third.is_mine
-    code = f"from scripts.claims import Claim; import os; Claim({str(tmp_path)!r}).__enter__(); os.kill(os.getpid(), 9)"  # noqa: E501
+    code = f"from sweep.claims import Claim; import os; Claim({str(tmp_path)!r}).__enter__(); os.kill(os.getpid(), 9)"  # noqa: E501
     subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False)
     assert (tmp_path / ".claim").exists()
     with Claim(str(tmp_path)) as fourth:

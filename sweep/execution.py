@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.claims import Claim
-from scripts.runs import Run
+from sweep.claims import Claim
+from sweep.runs import Run
 
 __all__ = ["Outcome", "Settings", "execute", "is_finished"]
 

@@ -11,8 +11,8 @@ import os
 import time
 from typing import Any
 
-from scripts.execution import REPOSITORY, Outcome, Settings, execute
-from scripts.runs import Run
+from sweep.execution import REPOSITORY, Outcome, Settings, execute
+from sweep.runs import Run
 
 __all__ = ["run_on_ray"]
 

@@ -109,7 +109,6 @@ def test_a_published_checkpoint_gives_its_logits_in_every_form(form, half, clip_
     names = EUROSAT_CLASSES[:5] if half == "base" else EUROSAT_CLASSES[5:]
     template = "a centered satellite photo of {}."
     model = load(str(path), names, backbone=clip_file, device="cpu", template=template)
-    model.model.image_encoder.entry = dict(model.model.image_encoder.entry)
     noise = np.random.RandomState(99).standard_normal((6, 3, 32, 32)).astype("float32")
     with torch.no_grad():
         out = model.model(torch.from_numpy(noise))

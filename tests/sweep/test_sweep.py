@@ -1,4 +1,4 @@
-"""The published commands, and a scheduler that loses and repeats nothing."""
+"""The published commands, and the command line around them."""
 
 import csv
 import json
@@ -6,39 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from conftest import GOLDEN, REPOSITORY
-from scripts import sweep
-from sweep.claims import Claim
+from recording import SMALL, WATCHDOG_S, bash, clean_environment, recorded, sweep, wait_until
+from scripts.sweep import build_parser, chosen_runs, settings_of
 from sweep.runs import PROTOCOLS, list_runs, units
-
-
-@pytest.fixture
-def recorder(tmp_path):
-    """A `python` that only records."""
-    path = tmp_path / "bin" / "python"
-    path.parent.mkdir()
-    path.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__).parent}/recorder.py "$@"\n')
-    path.chmod(0o755)
-    return {"PYTHON": str(path), "RECORD": str(tmp_path / "record"), "DATA": "/data"}
-
-
-def recorded(environment):
-    path = Path(environment["RECORD"])
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def bash(script, *args, env, check=True):
-    environment = {k: v for k, v in os.environ.items() if k not in ("DATA", "PYTHON")} | env
-    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-    return subprocess.run(
-        ["bash", script, *args], cwd=REPOSITORY, env=environment, capture_output=True, text=True,
-        check=check,
-    )  # fmt: skip
 
 
 def expected(protocol):
@@ -58,12 +33,16 @@ def expected(protocol):
             ]  # fmt: skip
 
 
+def relative_to(out, lines):
+    return [[word.removeprefix(f"{out}/") for word in line] for line in lines]
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_sweeps_give_exactly_the_published_commands(protocol, recorder, tmp_path):
     out = tmp_path / "out"
     done = bash(f"{protocol}.sh", "--output", str(out), "--per-gpu", "2", env=recorder)
     assert " 0 left" in done.stdout
-    got = [[a.removeprefix(f"{out}/") for a in line] for line in recorded(recorder)]
+    got = relative_to(out, recorded(recorder))
     assert sorted(got) == sorted(expected(protocol))
     place = {tuple(line): position for position, line in enumerate(got)}
     for line in got:  # no evaluation before its training
@@ -81,10 +60,18 @@ def test_all_552():
     assert sum(len(list_runs(protocol)) for protocol in PROTOCOLS) == 552
 
 
+def test_a_recorder_that_leaves_no_results_sees_every_command_once(recorder, tmp_path):
+    environment = recorder | {"RESULTS": ""}
+    done = bash("base_to_novel.sh", "--output", str(tmp_path), env=environment, check=False)
+    assert done.returncode == 1
+    got = relative_to(tmp_path, recorded(recorder))
+    assert sorted(got) == sorted(expected("base_to_novel"))
+
+
 def test_scripts_of_a_method_give_one_published_command(recorder):
+    environment = recorder | {"RESULTS": ""}
     for method in ("mmrl", "mmrlpp"):
         folder = f"scripts/{method}"
-        environment = recorder | {"NO_RESULTS": "1"}
         bash(f"{folder}/base_to_novel_train.sh", "imagenet", "2", env=environment)
         bash(f"{folder}/base_to_novel_test.sh", "dtd", "1", env=environment)
         bash(f"{folder}/cross_datasets_train.sh", "imagenet", "3", env=environment)
@@ -95,25 +82,79 @@ def test_scripts_of_a_method_give_one_published_command(recorder):
     assert [line for line in recorded(recorder) if line not in published] == []
 
 
+WRONG_RUNS = [
+    (["few_shot", "train", "mmrl", "eurosatt", "1", "8"], "Unknown data set 'eurosatt'"),
+    (["few_shot", "train", "mmrl", "eurosat", "one", "8"], "SEED is a whole number, got 'one'"),
+    (["few_shots", "train", "mmrl", "eurosat", "1"], "Unknown protocol 'few_shots'"),
+    (["few_shot", "test", "mmrl", "eurosat", "1", "8"], "few_shot does not test on 'eurosat'"),
+    (["few_shot", "tran", "mmrl", "eurosat", "1", "8"], "to train or to test, got 'tran'"),
+    (["few_shot", "train", "mmrl", "eurosat", "1", "8"], "cannot start /no/such"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG_RUNS)
+def test_one_run_answers_wrong_requests_in_a_sentence(words, message):
+    done = subprocess.run(
+        [sys.executable, "scripts/one_run.py", *words], cwd=REPOSITORY, capture_output=True,
+        text=True, env=clean_environment(DATA="/data", PYTHON="/no/such"), check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+WRONG_SWEEPS = [
+    (["--datasets", "eurosat,eurosatt"], "Unknown data set 'eurosatt'"),
+    (["--methods", "mmrl,MMRL"], "Unknown method 'MMRL'"),
+    (["--seeds", "1,x"], "--seeds takes whole numbers from 0, got 'x'"),
+    (["--shots", "0"], "--shots takes whole numbers from 1, got '0'"),
+    (["--shard", "5/4"], "--shard takes I/N with I from 0 to N - 1, got '5/4'"),
+    (["--per-gpu", "0"], "--per-gpu takes whole numbers from 1, got 0"),
+    (["--retries", "-1"], "--retries takes whole numbers from 0, got -1"),
+    (["--timeout", "0"], "--timeout takes minutes, more than 0, got 0"),
+    (["--", "DATASET.NUM_SHOTS", "4"], "cannot follow `--`; use --shots"),
+    (["--", "OPTIM.LR"], "'OPTIM.LR' has no value"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), WRONG_SWEEPS)
+def test_a_sweep_answers_wrong_requests_in_a_sentence(options, message, recorder):
+    done = sweep("few_shot", *options, env=recorder, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert recorded(recorder) == []
+
+
+def runs_of(*words):
+    args = build_parser().parse_args(["base_to_novel", "--root", "/data", *words])
+    assert settings_of(args, []).root == "/data"
+    return chosen_runs(args)
+
+
+def test_names_may_have_blanks_and_count_once():
+    plain = runs_of("--datasets", "eurosat,dtd", "--methods", "mmrl", "--seeds", "1")
+    again = runs_of("--datasets", "eurosat, dtd,dtd", "--methods", "mmrl", "--seeds", "1, 1")
+    assert len(plain) == 4
+    assert again == plain
+
+
+def test_the_folder_says_the_shots():
+    runs = runs_of("--datasets", "eurosat", "--shots", "4,16")
+    assert {run.shots for run in runs} == {4, 16}
+    assert all(f"/shots_{run.shots}/" in run.output for run in runs)
+    assert len({run.output for run in runs}) == len(runs)
+
+
 def test_a_missing_data_folder_is_one_sentence():
     done = bash("few_shot.sh", env={}, check=False)
     assert done.returncode != 0
     assert "set DATA to the folder of the data sets" in done.stderr
 
 
-def run(*args, env, check=True):
-    command = [sys.executable, "scripts/sweep.py", *args]
-    return subprocess.run(
-        command, cwd=REPOSITORY, env=os.environ | env, capture_output=True, text=True, check=check
-    )
-
-
-SMALL = ("base_to_novel", "--datasets", "eurosat", "--methods", "mmrl", "--seeds", "1,2")
-
-
 def test_a_failed_run_does_not_stop_the_others(recorder, tmp_path):
     env = recorder | {"FAIL": "train_base/eurosat/shots_16/MMRL/vit_b16/seed1"}
-    done = run(*SMALL, "--output", str(tmp_path / "out"), env=env, check=False)
+    done = sweep(*SMALL, "--output", str(tmp_path / "out"), env=env, check=False)
     assert done.returncode == 1
     assert "MMRL eurosat base 16-shot seed 1" in done.stdout
     assert "failed: the reason" in done.stdout
@@ -124,10 +165,13 @@ def test_a_failed_run_does_not_stop_the_others(recorder, tmp_path):
 
 
 def test_dry_run_prints_commands_with_their_hyper_parameters(recorder):
-    done = run(*SMALL, "--dry-run", env=recorder)
+    done = sweep(*SMALL, "--dry-run", env=recorder)
     assert "REG_WEIGHT 0.01, REP_DIM 2048, PREC amp" in done.stdout
     assert "# 4 runs" in done.stdout
     assert recorded(recorder) == []
+    wrong = sweep(*SMALL, "--dry-run", "--", "OPTIM.LRR", "1", env=recorder, check=False)
+    assert wrong.returncode == 2
+    assert "Did you mean 'OPTIM.LR'" in wrong.stderr
 
 
 def test_a_changed_config_is_a_named_conflict(recorder, tmp_path):
@@ -141,8 +185,8 @@ def test_a_changed_config_is_a_named_conflict(recorder, tmp_path):
         path.parent.mkdir(parents=True)
         os.chdir(REPOSITORY)
         path.write_text(json.dumps({"config": flatten(resolve(parse(arguments))[0])}))
-    assert run(*SMALL, "--output", str(out), env=recorder).returncode == 0
-    done = run(*SMALL, "--output", str(out), "--", "OPTIM.LR", "0.5", env=recorder, check=False)
+    assert sweep(*SMALL, "--output", str(out), env=recorder).returncode == 0
+    done = sweep(*SMALL, "--output", str(out), "--", "OPTIM.LR", "0.5", env=recorder, check=False)
     assert done.returncode == 1
     assert "was made with OPTIM.LR 0.001, now it is 0.5" in done.stdout
     assert recorded(recorder) == []
@@ -159,65 +203,34 @@ def test_shards_hold_a_training_with_its_evaluations():
             assert all(run.model in ("", unit[0].output) for run in unit)
 
 
-def test_a_claim_is_exclusive_and_a_dead_one_is_taken_over(tmp_path):
-    with Claim(str(tmp_path)) as first:
-        assert first.is_mine
-        with Claim(str(tmp_path)) as second:
-            assert not second.is_mine
-    with Claim(str(tmp_path)) as third:
-        assert third.is_mine
-    code = f"from sweep.claims import Claim; import os; Claim({str(tmp_path)!r}).__enter__(); os.kill(os.getpid(), 9)"  # noqa: E501
-    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False)
-    assert (tmp_path / ".claim").exists()
-    with Claim(str(tmp_path)) as fourth:
-        assert fourth.is_mine
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_two_schedulers_share_the_work(recorder, tmp_path):
+def test_two_sweeps_share_the_work(recorder, tmp_path):
     command = [sys.executable, "scripts/sweep.py", "few_shot", "--output", str(tmp_path / "out")]
     command += ["--datasets", "eurosat", "--per-gpu", "2"]
-    both = [subprocess.Popen(command, cwd=REPOSITORY, env=os.environ | recorder) for _ in range(2)]
-    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    both = [
+        subprocess.Popen(command, cwd=REPOSITORY, env=clean_environment(**recorder))
+        for _ in range(2)
+    ]
+    assert [process.wait(timeout=WATCHDOG_S) for process in both] == [0, 0]
     got = [tuple(line) for line in recorded(recorder)]
     assert len(got) == len(set(got)) == 30
 
 
-def test_stopping_ends_the_children(tmp_path):
+def is_running(pid):
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_stopping_ends_the_children(stop, tmp_path):
     sleeper = tmp_path / "python"
-    sleeper.write_text(f"#!/bin/sh\necho $$ >> {tmp_path}/pids\nexec sleep 60\n")
+    pids = tmp_path / "pids"
+    sleeper.write_text(f"#!/bin/sh\necho $$ > {pids}.new; mv {pids}.new {pids}\nexec sleep 9999\n")
     sleeper.chmod(0o755)
     command = [sys.executable, "scripts/sweep.py", *SMALL, "--output", str(tmp_path / "out")]
-    for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-        (tmp_path / "pids").unlink(missing_ok=True)
-        environment = os.environ | {"PYTHON": str(sleeper), "DATA": "/data"}
-        process = subprocess.Popen(command, cwd=REPOSITORY, env=environment)
-        while not (tmp_path / "pids").exists():
-            time.sleep(0.05)
-        time.sleep(0.2)
-        process.send_signal(stop)
-        process.wait(timeout=10)
-        time.sleep(0.3)
-        for pid in (tmp_path / "pids").read_text().split():
-            stat = Path(f"/proc/{pid}/stat")
-            assert not stat.exists() or stat.read_text().split()[2] == "Z"
-
-
-def test_scheduling_costs_little(tmp_path):
-    """200 runs of /bin/true: what is measured is the scheduler alone."""
-    command = [sys.executable, "scripts/sweep.py", "few_shot", "--output", str(tmp_path)]
-    environment = os.environ | {"PYTHON": "/bin/true", "DATA": "/data"}
-    done = subprocess.run(
-        [*command, "--seeds", "1,2"], cwd=REPOSITORY, env=environment, capture_output=True,
-        text=True, check=False,
-    )  # fmt: skip
-    assert done.stdout.count("left no results.json") == 220
-
-
-def test_slots_divide_gpus_or_cores(monkeypatch):
-    assert sweep.slot_environments("0,1", 2) == [
-        {"CUDA_VISIBLE_DEVICES": gpu} for gpu in ("0", "0", "1", "1")
-    ]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))
-    assert sweep.slot_environments("", 2) == [{"OMP_NUM_THREADS": "4"}] * 2
+    environment = clean_environment(PYTHON=str(sleeper), DATA="/data")
+    process = subprocess.Popen(command, cwd=REPOSITORY, env=environment)
+    wait_until(pids.exists)
+    process.send_signal(stop)
+    process.wait(timeout=WATCHDOG_S)
+    wait_until(lambda: not is_running(int(pids.read_text())))
+    assert not list((tmp_path / "out").rglob("results.json"))

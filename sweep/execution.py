@@ -253,10 +253,12 @@ def _call(run: Run, settings: Settings, environment: dict[str, str], claim: Clai
 
 def _start(words: list[str], environment: dict[str, str], console: Any) -> subprocess.Popen:
     scheduler = os.getpid()
+    # Unbuffered: else the last line of a run that fails is not its last, and it seems silent.
+    variables = os.environ | {"PYTHONUNBUFFERED": "1"} | environment
     return subprocess.Popen(
         words,
         cwd=REPOSITORY,
-        env=os.environ | environment,
+        env=variables,
         stdin=subprocess.DEVNULL,
         stdout=console,
         stderr=subprocess.STDOUT,

@@ -199,6 +199,15 @@ def test_the_last_line_of_this_call_is_the_reason_not_that_of_an_older_one(recor
     assert_each_run_has_its_sentence(done, "ended with exit code 1 and printed nothing")
 
 
+def test_the_reason_of_train_py_is_told(tmp_path, monkeypatch):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    env = {"PYTHON": sys.executable, "DATA": str(tmp_path)}
+    words = ["few_shot", "--datasets", "eurosat", "--methods", "mmrl", "--seeds", "1", "--shots"]
+    done = sweep(*words, "1", "--output", str(tmp_path / "out"), env=env, check=False)
+    run = list_runs("few_shot", ["mmrl"], ["eurosat"], [1], [1])
+    assert_each_run_has_its_sentence(done, f"error: EuroSAT: there is no {tmp_path}/eurosat", run)
+
+
 def test_a_run_that_was_killed_says_by_what(tmp_path):
     environment = fake_python(tmp_path, "echo epoch 3; kill -9 $$")
     done = sweep(*SMALL, "--output", str(tmp_path / "out"), env=environment, check=False)

@@ -20,7 +20,7 @@ demo: $(VENV)/.installed  ## train and evaluate both methods on a small generate
 test: $(VENV)/.installed  ## the fast suite
 	$(RUN) -m pytest -m "not slow" -n $(JOBS) tests
 
-test-slow: $(VENV)/.installed  ## what takes minutes
+test-slow: $(VENV)/.installed  ## what takes minutes; INSTALL_SLURM=1 lets it install SLURM (Debian, root)
 	$(RUN) -m pytest -m slow tests
 
 bench: $(VENV)/.installed  ## time the fast form against the plain one; half an hour on 2 cores

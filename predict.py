@@ -17,6 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from interpreter import require_torch
+
+if __name__ == "__main__":
+    require_torch()
+
 
 class Row(NamedTuple):
     """One picture's answer."""

@@ -19,6 +19,11 @@ import sys
 import time
 from typing import Any
 
+from interpreter import require_torch
+
+if __name__ == "__main__":
+    require_torch()
+
 # Options that set a config key, beside those that only steer this program.
 _KEY_OF_FLAG = {
     "root": "DATASET.ROOT",

@@ -12,6 +12,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from interpreter import require_torch
+
+if __name__ == "__main__":
+    require_torch()
+
 from datasets.catalog import CATALOG, find
 from datasets.check import check_dataset, expected_tree
 

@@ -13,6 +13,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from interpreter import require_torch
+
+if __name__ == "__main__":
+    require_torch()
+
 from datasets.catalog import find
 from datasets.download import download_dataset
 

@@ -12,6 +12,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from interpreter import require_torch
+
+if __name__ == "__main__":
+    require_torch()
+
 from trainer.checkpoints.find import MODEL_NAME
 
 FOLDER_ID = "1z_iKB8bNCzpZHI_jf_cWzrAn0J8d_5-Y"

@@ -10,8 +10,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.execution import REPOSITORY, Settings, command
-from scripts.runs import Run, list_runs
+from interpreter import hand_over
+
+if __name__ == "__main__":
+    hand_over()
+
+from sweep.execution import REPOSITORY, Settings, command
+from sweep.runs import Run, list_runs
 
 
 def find_run(
@@ -20,8 +25,13 @@ def find_run(
     """The run of a protocol that trains (`train`) or evaluates (`test`) on a data set.
 
     Raises:
-        ValueError: the protocol has no such run.
+        ValueError: there is no such protocol, or it has no such run.
     """
+    for what, number in (("SEED", seed), ("SHOTS", shots)):
+        if not number.isdecimal():
+            raise ValueError(f"{what} is a whole number, got {number!r}")
+    if part not in ("train", "test"):
+        raise ValueError(f"a run is one to train or to test, got {part!r}")
     runs = list_runs(protocol, [method], [dataset], [int(seed)], [int(shots)])
     is_test = part == "test"
     found = [run for run in runs if run.dataset == dataset and bool(run.model) == is_test]
@@ -44,8 +54,12 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     os.chdir(REPOSITORY)
-    words = command(run, Settings(root=os.environ["DATA"], opts=tuple(words[count:])))
-    os.execvp(words[0], words)
+    call = command(run, Settings(root=os.environ["DATA"], opts=tuple(words[count:])))
+    try:
+        os.execvp(call[0], call)
+    except OSError as error:
+        print(f"error: cannot start {call[0]}: {error.strerror}; set PYTHON", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

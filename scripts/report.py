@@ -13,6 +13,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from interpreter import require_torch
+
+if __name__ == "__main__":
+    require_torch()
+
 from scripts.plots import draw_all
 from scripts.render import to_csv, to_html, to_latex, to_markdown
 from scripts.tables import build_tables, read_results

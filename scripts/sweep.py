@@ -4,39 +4,52 @@
     DATA=/data bash base_to_novel.sh --datasets eurosat,dtd --methods mmrl --gpus 0,1
     DATA=/data bash few_shot.sh --dry-run
 
-A run is finished if its results.json is there with the same config. Whatever was stopped goes on
-when the same command is given again; two sweeps on one folder share the work. A failed run does not
-stop the others. Config keys for every run follow `--`: ... -- TRAIN.PRINT_FREQ 50.
+A run is finished if its results.json is there with the same config. Interrupted? Run the same
+command again: every run resumes at its last finished epoch. Two sweeps on one folder share the
+work. A failed run does not stop the others. Config keys for every run follow `--`:
+... -- TRAIN.PRINT_FREQ 50. Exit code 0 only if every run is finished, 2 if the request is wrong.
 """
 
 import argparse
 import os
-import queue
 import signal
 import sys
-import threading
-import time
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.execution import (
+from interpreter import complaint, hand_over
+
+if __name__ == "__main__":
+    # Before the imports below, which an old Python cannot read. Without PyTorch runs are still
+    # started, by their own interpreter; only to compare configs it takes one here.
+    hand_over()
+
+from sweep.execution import (
     REPOSITORY,
     Outcome,
     Settings,
+    State,
     command,
-    execute,
-    is_finished,
     resolved_config,
+    stored_outcome,
 )
-from scripts.runs import METHODS, PROTOCOLS, SEEDS, SHOTS, Run, list_runs, units
+from sweep.local import Sweep, slot_environments
+from sweep.runs import METHODS, PROTOCOLS, SEEDS, Run, list_runs, units
 
-POLL_S = 0.05
-BUSY_S = 1.0
 SHOWN = ("OPTIM.LR", "OPTIM.MAX_EPOCH", "DATALOADER.TRAIN_X.BATCH_SIZE")
 SHOWN_OF_METHOD = ("REG_WEIGHT", "BETA", "REP_DIM", "PREC")
+# What the names of the runs' folders say must not be changed behind their back.
+OPTION_OF_KEY = {
+    "DATASET.NUM_SHOTS": "--shots",
+    "DATASET.NAME": "--datasets",
+    "SEED": "--seeds",
+    "TRAINER.NAME": "--methods",
+    "OUTPUT_DIR": "--output",
+    "RESUME": "--output",
+    "DATASET.SUBSAMPLE_CLASSES": "another protocol",
+    "TASK": "another protocol",
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -49,7 +62,8 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument("--datasets", default="", metavar="A,B", help="default: the protocol's")
     what.add_argument("--methods", default=",".join(METHODS), metavar="A,B", help="mmrl, mmrlpp")
     what.add_argument("--seeds", default="1,2,3", metavar="N,M", help="default: 1,2,3")
-    what.add_argument("--shots", default="1,2,4,8,16", metavar="N,M", help="few_shot's shots")
+    what.add_argument("--shots", default="", metavar="N,M", help="pictures a class (default: 16; "
+                      "few_shot: 1,2,4,8,16)")  # fmt: skip
     what.add_argument("--shard", metavar="I/N", help="the I-th of N parts, from 0, for a cluster")
     where = parser.add_argument_group("where")
     where.add_argument("--root", default=os.environ.get("DATA", ""), help="data (default: $DATA)")
@@ -60,134 +74,115 @@ def build_parser() -> argparse.ArgumentParser:
     how.add_argument("--gpus", default="", metavar="0,1", help="one run on each (default: all)")
     how.add_argument("--per-gpu", type=int, default=1, metavar="N", help="runs on each GPU, or CPU")
     how.add_argument("--retries", type=int, default=1, metavar="N", help="of a failed run")
+    how.add_argument("--timeout", type=float, metavar="MINUTES", help="kill a run that takes "
+                     "longer; it counts as failed (default: never)")  # fmt: skip
+    how.add_argument("--stalled", type=float, default=30, metavar="MINUTES", help="name a run "
+                     "whose console.txt has not grown for so long (default: 30; local engine)")  # fmt: skip
     how.add_argument("--engine", choices=("local", "ray"), default="local")
     how.add_argument("--address", default=None, metavar="HOST:PORT", help="of a Ray cluster")
     return parser
 
 
 def chosen_runs(args: argparse.Namespace) -> list[Run]:
-    """The runs that the options name."""
-    datasets = [name for name in args.datasets.split(",") if name]
-    seeds, shots = _numbers(args.seeds, SEEDS), _numbers(args.shots, SHOTS)
-    runs = list_runs(args.protocol, args.methods.split(","), datasets, seeds, shots)
+    """The runs that the options name.
+
+    Raises:
+        ValueError: an option names what is not there.
+    """
+    seeds, shots = _numbers("--seeds", args.seeds), _numbers("--shots", args.shots, least=1)
+    methods, datasets = _names(args.methods) or list(METHODS), _names(args.datasets)
+    runs = list_runs(args.protocol, methods, datasets, seeds or SEEDS, shots)
     if args.shard:
-        index, count = map(int, args.shard.split("/"))
+        index, count = _shard(args.shard)
         runs = [run for unit in units(runs)[index::count] for run in unit]
     return runs
 
 
-def _numbers(text: str, default: Sequence[int]) -> list[int]:
-    return [int(part) for part in text.split(",") if part] or list(default)
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def slot_environments(gpus: str, per_gpu: int) -> list[dict[str, str]]:
-    """What each slot sees: one GPU, or a share of the cores."""
-    names = [name for name in gpus.split(",") if name] or _all_gpus()
-    if names:
-        return [{"CUDA_VISIBLE_DEVICES": name} for name in names for _ in range(per_gpu)]
-    threads = max(1, len(os.sched_getaffinity(0)) // per_gpu)
-    return [{"OMP_NUM_THREADS": str(threads)} for _ in range(per_gpu)]
+def _numbers(option: str, text: str, least: int = 0) -> list[int]:
+    names = _names(text)
+    wrong = [name for name in names if not name.isdecimal() or int(name) < least]
+    if wrong:
+        raise ValueError(f"{option} takes whole numbers from {least}, got {wrong[0]!r}")
+    return [int(name) for name in names]
 
 
-def _all_gpus() -> list[str]:
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [name for name in visible.split(",") if name]
-    return [str(i) for i, _ in enumerate(Path("/proc/driver/nvidia/gpus").glob("*"))]
+def _shard(text: str) -> tuple[int, int]:
+    index, _, count = text.partition("/")
+    if not index.isdecimal() or not count.isdecimal() or int(index) >= int(count):
+        raise ValueError(f"--shard takes I/N with I from 0 to N - 1, got {text!r}")
+    return int(index), int(count)
 
 
-class Sweep:
-    """A queue of runs, slots that work on it, and what became of each."""
+def settings_of(args: argparse.Namespace, opts: list[str]) -> Settings:
+    """What all runs have in common.
 
-    def __init__(self, runs: list[Run], settings: Settings) -> None:
-        self.runs, self.settings = runs, settings
-        self.outcomes: dict[Run, Outcome] = {}
-        self.running: set[Run] = set()
-        self.waiting: list[Run] = list(runs)
-        self.retry_at: dict[Run, float] = {}
-        self.lock = threading.Lock()
-        self.events: queue.Queue[str] = queue.Queue()
-        self.started = time.time()
-        self.by_output = {run.output: run for run in runs}
-
-    def work(self, environments: list[dict[str, str]]) -> None:
-        """Until nothing is left, on one thread a slot."""
-        threads = [threading.Thread(target=self._slot, args=(e,)) for e in environments]
-        for thread in threads:
-            thread.start()
-        while any(thread.is_alive() for thread in threads):
-            try:
-                print(self.events.get(timeout=0.2), flush=True)
-            except queue.Empty:
-                continue
-        while not self.events.empty():
-            print(self.events.get(), flush=True)
-
-    def _slot(self, environment: dict[str, str]) -> None:
-        while True:
-            with self.lock:
-                if not self.waiting and not self.running:
-                    return
-                run = next((run for run in self.waiting if self._is_ready(run)), None)
-                if run is not None:
-                    self.waiting.remove(run)
-                    self.running.add(run)
-            if run is None:
-                time.sleep(POLL_S)
-                continue
-            outcome = self._try(run, environment)
-            with self.lock:
-                self.running.remove(run)
-                if outcome.state == "busy":
-                    self.waiting.append(run)
-                    self.retry_at[run] = time.time() + BUSY_S
-                else:
-                    self.outcomes[run] = outcome
-                    self.events.put(self._line(run, outcome))
-
-    def _try(self, run: Run, environment: dict[str, str]) -> Outcome:
-        trained = self.by_output.get(run.model)
-        if trained is not None and self.outcomes[trained].state != "finished":
-            return Outcome("failed", f"its training {self.outcomes[trained].state}")
-        return execute(run, self.settings, environment)
-
-    def _is_ready(self, run: Run) -> bool:
-        """An evaluation waits for its training, if that is among the runs."""
-        trained = self.by_output.get(run.model)
-        has_model = trained is None or trained in self.outcomes
-        return has_model and time.time() >= self.retry_at.get(run, 0)
-
-    def _line(self, run: Run, outcome: Outcome) -> str:
-        counts = Counter(o.state for o in self.outcomes.values())
-        left = len(self.runs) - len(self.outcomes)
-        pace = (time.time() - self.started) / len(self.outcomes)
-        return (
-            f"[{counts['finished']} done, {len(self.running)} running, "
-            f"{counts['failed'] + counts['conflict']} failed, {left} left, "
-            f"{pace * left / 60:.0f} min to go] {outcome.state}: {run.name} {outcome.detail}"
+    Raises:
+        ValueError: an option is out of range, or a key after `--` has an option of its own.
+    """
+    if not args.root:
+        raise ValueError("set DATA to the folder of the data sets, or give --root")
+    for option, value, least in (("--per-gpu", args.per_gpu, 1), ("--retries", args.retries, 0)):
+        if value < least:
+            raise ValueError(f"{option} takes whole numbers from {least}, got {value}")
+    for option, minutes in (("--timeout", args.timeout), ("--stalled", args.stalled)):
+        if minutes is not None and not minutes > 0:
+            raise ValueError(f"{option} takes minutes, more than 0, got {minutes:g}")
+    if len(opts) % 2:
+        raise ValueError(f"config keys come as KEY VALUE pairs; {opts[-1]!r} has no value")
+    taken = [key for key in opts[::2] if key in OPTION_OF_KEY]
+    if taken:
+        raise ValueError(
+            f"{taken[0]} is part of a run's folder and cannot follow `--`; use "
+            f"{OPTION_OF_KEY[taken[0]]}, or train.py for a single run"
         )
+    return Settings(args.root, args.output, args.backbone, tuple(opts), args.retries, args.timeout)
 
 
 def print_plan(runs: list[Run], settings: Settings) -> None:
-    """Every command with its hyper-parameters; what is finished is marked."""
+    """Every command with its hyper-parameters; what is finished is marked.
+
+    Raises:
+        ValueError: a key or value after `--` is wrong, or this Python cannot tell.
+    """
+    if complaint():
+        raise ValueError(complaint())
     for run in runs:
-        done = is_finished(run, settings)
+        stored = stored_outcome(run, settings)
         config = resolved_config(run, settings)
         keys = [*SHOWN, *(f"TRAINER.{run.trainer}.{key}" for key in SHOWN_OF_METHOD)]
         values = [f"{key.rpartition('.')[2]} {config[key]}" for key in keys if key in config]
-        print(f"# {done.state if done else 'to do'}: {', '.join(values)}")
+        print(f"# {stored.state.value if stored else 'to do'}: {', '.join(values)}")
         print(" ".join(command(run, settings)))
     print(f"# {len(runs)} runs")
 
 
-def summarise(outcomes: dict[Run, Outcome]) -> int:
-    """Print what failed and why; the exit code."""
-    bad = {run: o for run, o in outcomes.items() if o.state != "finished"}
+def summarise(runs: list[Run], outcomes: dict[Run, Outcome]) -> int:
+    """Print what is not finished and why; the exit code."""
+    lost = Outcome(State.FAILED, "nothing is known of it")
+    ends = {run: outcomes.get(run, lost) for run in runs}
+    bad = {run: end for run, end in ends.items() if end.state is not State.FINISHED}
     if bad:
-        print(f"{len(bad)} of {len(outcomes)} runs did not finish:")
-        for run, outcome in bad.items():
-            print(f"    {run.name} ({run.output}): {outcome.state}: {outcome.detail}")
+        print(f"{len(bad)} of {len(runs)} runs did not finish:")
+        for run, end in bad.items():
+            print(f"    {run.name} ({run.output}): {end.state.value}: {end.detail}")
     return 1 if bad else 0
+
+
+def run_locally(runs: list[Run], settings: Settings, args: argparse.Namespace) -> int:
+    """Work through the runs on this machine's slots; the exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a parent had them ignored
+        signal.signal(number, _stop)
+    sweep = Sweep(runs, settings, args.stalled)
+    try:
+        sweep.work(slot_environments(args.gpus, args.per_gpu))
+    except KeyboardInterrupt:
+        print("Stopped; the same command goes on from here.", flush=True)
+        os._exit(130)  # the runs die with their scheduler, and start from their resume files
+    return summarise(runs, sweep.outcomes)
 
 
 def _stop(*_: object) -> None:
@@ -201,36 +196,18 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(words[:end])
     os.chdir(REPOSITORY)  # configs and outputs are named from there
     try:
-        runs = chosen_runs(args)
-    except ValueError as error:
+        runs, settings = chosen_runs(args), settings_of(args, words[end + 1 :])
+        if args.dry_run:
+            print_plan(runs, settings)
+            return 0
+        if args.engine == "ray":
+            from sweep.ray_engine import run_on_ray
+
+            return summarise(runs, run_on_ray(runs, settings, args.address))
+    except (ValueError, ModuleNotFoundError, ConnectionError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if not args.root:
-        print("error: set DATA to the folder of the data sets, or give --root", file=sys.stderr)
-        return 2
-    settings = Settings(
-        root=args.root,
-        folder=args.output,
-        backbone=args.backbone,
-        opts=tuple(words[end + 1 :]),
-        retries=args.retries,
-    )
-    if args.dry_run:
-        print_plan(runs, settings)
-        return 0
-    if args.engine == "ray":
-        from scripts.ray_engine import run_on_ray
-
-        return summarise(run_on_ray(runs, settings, args.address))
-    for number in (signal.SIGINT, signal.SIGTERM):  # also where a parent had them ignored
-        signal.signal(number, _stop)
-    sweep = Sweep(runs, settings)
-    try:
-        sweep.work(slot_environments(args.gpus, args.per_gpu))
-    except KeyboardInterrupt:
-        print("Stopped; the same command goes on from here.", flush=True)
-        os._exit(130)  # the runs die with their scheduler, and start from their resume files
-    return summarise(sweep.outcomes)
+    return run_locally(runs, settings, args)
 
 
 if __name__ == "__main__":

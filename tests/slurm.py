@@ -1,4 +1,7 @@
-"""A SLURM cluster of one host for tests: munge, slurmctld and two slurmd, by Debian's packages."""
+"""A SLURM cluster of one host for tests: munge, slurmctld and two slurmd, by Debian's packages.
+
+They are installed only if INSTALL_SLURM=1 says so.
+"""
 
 import contextlib
 import os
@@ -13,14 +16,18 @@ __all__ = ["SlurmUnavailable", "slurm_cluster"]
 
 
 class SlurmUnavailable(Exception):
-    """SLURM is not here and cannot be installed; the reason."""
+    """SLURM is not here; the reason, and what would bring it."""
 
 
 def _install() -> None:
     if shutil.which("slurmctld"):
         return
+    if os.environ.get("INSTALL_SLURM") != "1":
+        raise SlurmUnavailable(
+            "SLURM is not installed; INSTALL_SLURM=1 make test-slow installs Debian's packages"
+        )
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise SlurmUnavailable("SLURM is not installed, and only root on Debian may install it")
+        raise SlurmUnavailable("INSTALL_SLURM=1: only root on Debian can install SLURM")
     for words in (["update"], ["install", "-y", "-q", "slurm-wlm", "munge"]):
         environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
         done = subprocess.run(
@@ -92,11 +99,11 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
         for process in reversed(started):
             process.terminate()
         for process in started:
-            process.wait(timeout=30)
+            process.wait(timeout=1800)
 
 
 def _wait_until_idle(environment: dict[str, str], folder: Path) -> None:
-    for _ in range(60):
+    for _ in range(600):
         state = subprocess.run(
             ["sinfo", "-h", "-o", "%t"], env=os.environ | environment, capture_output=True,
             text=True, check=False,

@@ -44,6 +44,12 @@ def test_make_targets_exist(command):
     assert f"\n{target}:" in (REPOSITORY / "Makefile").read_text()
 
 
+def test_the_environment_is_activated_before_its_python_is_called():
+    activation = COMMANDS.index(next(c for c in COMMANDS if c.startswith("source .venv/bin/act")))
+    assert COMMANDS[activation - 1].startswith("make demo")
+    assert [c for c in COMMANDS[:activation] if re.search(r"\bpython|\.sh\b|\bpip\b", c)] == []
+
+
 def test_linked_and_named_files_exist():
     named = re.findall(r"\]\(((?!http)[^)]+)\)", TEXT) + re.findall(
         r"`((?:tests|demo)/[^`]+)`", TEXT

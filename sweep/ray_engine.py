@@ -11,8 +11,8 @@ import os
 import time
 from typing import Any
 
-from scripts.execution import REPOSITORY, Outcome, Settings, execute
-from scripts.runs import Run
+from sweep.execution import REPOSITORY, Outcome, Settings, State, execute, failure
+from sweep.runs import Run
 
 __all__ = ["run_on_ray"]
 
@@ -24,6 +24,7 @@ def run_on_ray(runs: list[Run], settings: Settings, address: str | None) -> dict
 
     Raises:
         ModuleNotFoundError: Ray is not installed.
+        ConnectionError: there is no cluster at the address.
     """
     try:
         import ray
@@ -36,24 +37,26 @@ def run_on_ray(runs: list[Run], settings: Settings, address: str | None) -> dict
     task = ray.remote(num_gpus=gpus, num_cpus=1, max_retries=-1)(_run)
     references: dict[Run, Any] = {}
     by_output = {run.output: run for run in runs}
-    for run in sorted(runs, key=lambda run: bool(run.model)):  # trainings first
+    # Trainings first: an evaluation takes its training's reference, and Ray waits for that.
+    for run in sorted(runs, key=lambda run: bool(run.model)):
         trained = by_output.get(run.model)
-        needed = references[trained] if trained else Outcome("finished")
-        references[run] = task.remote(run, settings, needed)
-    outcomes = {}
+        references[run] = task.remote(run, settings, references[trained] if trained else None)
+    outcomes: dict[Run, Outcome] = {}
     for run, reference in references.items():
-        outcomes[run] = ray.get(reference)
-        state, detail = outcomes[run]
-        print(f"[{len(outcomes)} of {len(runs)}] {state}: {run.name} {detail}", flush=True)
+        try:
+            outcomes[run] = ray.get(reference)
+        except Exception as error:  # Ray's own: a worker that died, an object that was lost
+            outcomes[run] = failure(error)
+        state, detail, _ = outcomes[run]
+        about = f": {detail}" if detail else ""
+        print(f"[{len(outcomes)} of {len(runs)}] {state.value}: {run.name}{about}", flush=True)
     return outcomes
 
 
-def _run(run: Run, settings: Settings, training: Outcome) -> Outcome:
+def _run(run: Run, settings: Settings, training: Outcome | None) -> Outcome:
     os.chdir(REPOSITORY)
-    if training.state != "finished":
-        return Outcome("failed", f"its training {training.state}")
     while True:
-        outcome = execute(run, settings, {})
-        if outcome.state != "busy":
+        outcome = execute(run, settings, {}, training)
+        if outcome.state is not State.BUSY:
             return outcome
         time.sleep(BUSY_S)

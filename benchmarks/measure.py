@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,12 +52,17 @@ def build_model(method: str, num_classes: int, device: torch.device) -> tuple[MM
     """(the fast form with the papers' sizes, prompts (C, 77)) for a class list of real lengths."""
     dataset, names = class_list(num_classes)
     tokens = tokenize(prompts(names, dataset)).to(device)
-    common = {"num_tokens": 5, "rep_dim": 512, "rep_layers": REP_LAYERS, "alpha": 0.7}
+    common: dict[str, Any] = {
+        "num_tokens": 5,
+        "rep_dim": 512,
+        "rep_layers": REP_LAYERS,
+        "alpha": 0.7,
+    }
     if method == "MMRL":
         model = build_mmrl(random_clip(device), tokens, **common)
     else:
-        ranks = {"layer_rank": 4, "projection_rank": 64}
-        model = build_mmrlpp(random_clip(device), tokens, beta=0.9, **ranks, **common)
+        common |= {"beta": 0.9, "layer_rank": 4, "projection_rank": 64}
+        model = build_mmrlpp(random_clip(device), tokens, **common)
     return model.to(device), tokens
 
 
@@ -64,10 +70,10 @@ def build_step(
     method: str, num_classes: int, batch: int, mode: str, form: str, device: torch.device
 ) -> Callable[[], None]:
     """A training step with AdamW, or the evaluation of a batch with text features at hand."""
-    model, tokens = build_model(method, num_classes, device)
-    learned = list(model.learned().values())
-    form_of = {"fast": lambda: model, "plain": lambda: PlainModel(model, tokens)}
-    model = form_of[form]().train(mode == "train")
+    fast, tokens = build_model(method, num_classes, device)
+    learned = list(fast.learned().values())
+    model: MMRLModel | PlainModel = fast if form == "fast" else PlainModel(fast, tokens)
+    model.train(mode == "train")
     images = torch.randn(batch, 3, 224, 224, device=device)
     labels = torch.arange(batch, device=device) % num_classes
     optimizer = torch.optim.AdamW(learned, lr=1e-4, fused=form == "fast")

@@ -87,10 +87,10 @@ def plain_tower(
 ) -> Tensor:
     """All layers, tokens entering where listed: (N, L, D) -> (N, L + K, D)."""
     tokens_of = dict(zip(sorted(entry), tokens, strict=True))
-    for layer, block in enumerate(transformer.resblocks, start=1):
+    for layer in range(1, len(transformer.resblocks) + 1):
         if layer in entry:
             x = entry[layer](x, tokens_of[layer])
-        x = plain_block(block, x.transpose(0, 1), causal).transpose(0, 1)
+        x = plain_block(transformer.block(layer), x.transpose(0, 1), causal).transpose(0, 1)
     return x
 
 

@@ -65,8 +65,8 @@ def available_gib(device: torch.device) -> float:
     """Memory that a step may take."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] / 2**30
-    fields = Path("/proc/meminfo").read_text()
-    return int(re.search(r"MemAvailable:\s+(\d+)", fields)[1]) / 2**20
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]) / 2**20
 
 
 def rounded(value: float | None) -> float | str:

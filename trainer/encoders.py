@@ -71,9 +71,9 @@ def blend_tokens(x: Tensor, tokens: Tensor, beta: float) -> Tensor:
 
 def entry_rules(rep_layers: Sequence[int], beta: float | None = None) -> dict[int, EntryRule]:
     """How tokens enter each listed layer; without `beta` they replace, with it they blend."""
-    later = replace_tokens if beta is None else partial(blend_tokens, beta=beta)
+    later: EntryRule = replace_tokens if beta is None else partial(blend_tokens, beta=beta)
     first, *others = sorted(rep_layers)
-    return {first: insert_tokens} | dict.fromkeys(others, later)
+    return dict.fromkeys(others, later) | {first: insert_tokens}
 
 
 def resolve_layers(rep_layers: Sequence[int], num_layers: int) -> list[int]:
@@ -134,13 +134,13 @@ class ImageEncoder(nn.Module):
     def up_to_first(self, images: Tensor) -> Projected:
         """Layers 1 .. J-1, and layer J's projections: the same whatever was learned."""
         x = self.tower.embed(images)
-        for block in self._blocks(1, self.first - 1):
-            x = block(x)
+        for layer in range(1, self.first):
+            x = self._block(layer)(x)
         return Projected(x, *self._block(self.first).project(x))
 
     @torch.no_grad()
     def _frozen(self, shared: Projected) -> Tensor:
-        x = self._finish_first(shared, read=1)
+        x = self._finish_first(shared, 1)
         for layer in range(self.first + 1, self.last + 1):
             x = self._block(layer)(x, read=self._read(layer, 1))
         return self.tower.ln_post(x[:, 0]).to(self.tower.proj.dtype) @ self.tower.proj
@@ -161,8 +161,8 @@ class ImageEncoder(nn.Module):
         rep_proj = self.projection(self.tower.proj).to(x.dtype)
         return x[:, 0] @ self.tower.proj, x[:, 1:].mean(dim=1) @ rep_proj
 
-    def _finish_first(self, p: Projected, read: int) -> Tensor:
-        block, read = self._block(self.first), self._read(self.first, read)
+    def _finish_first(self, p: Projected, count: int) -> Tensor:
+        block, read = self._block(self.first), self._read(self.first, count)
         return block.add_mlp(p.x[:, :read] + block.attn.combine(p.q[:, :read], p.k, p.v))
 
     def _read(self, layer: int, count: int) -> int | None:
@@ -170,10 +170,7 @@ class ImageEncoder(nn.Module):
         return count if layer == self.last else None
 
     def _block(self, layer: int) -> Block:
-        return self.tower.transformer.resblocks[layer - 1]
-
-    def _blocks(self, first: int, last: int) -> nn.ModuleList:
-        return self.tower.transformer.resblocks[first - 1 : last]
+        return self.tower.transformer.block(layer)
 
 
 class TextEncoder(nn.Module):
@@ -182,6 +179,13 @@ class TextEncoder(nn.Module):
     `class_chunk`: in training, run that many classes at a time and compute them again in the
     backward pass, for long class lists on small cards; 0: all at once.
     """
+
+    later: Tensor  # (T, T) True where a key comes after the query
+    place: Tensor  # (C,) of each class in the packed order
+    ends: Tensor  # (C,) the row of each class's EOT
+    prefix: Tensor  # (1, P, D) what enters layer J of the common prefix
+    own: Tensor  # (M, D) what enters layer J of the own tokens
+    frozen: Tensor  # (C, E) w0
 
     def __init__(
         self,
@@ -264,8 +268,8 @@ class TextEncoder(nn.Module):
             q, k, v = block.project(x)
             if layer == self.last:
                 x, q = x[ends], q[ends]
-            heads = map(block.attn.split_heads, (prefix_k, prefix_v))
-            attended = attend_to_prefix(q, k, v, *heads, groups, self.later)
+            heads_k, heads_v = block.attn.split_heads(prefix_k), block.attn.split_heads(prefix_v)
+            attended = attend_to_prefix(q, k, v, heads_k, heads_v, groups, self.later)
             x = block.add_mlp(x + block.attn.merge(attended))
         return x
 
@@ -282,4 +286,4 @@ class TextEncoder(nn.Module):
         self.register_buffer(name, constant, persistent=False)
 
     def _block(self, layer: int) -> Block:
-        return self.tower.transformer.resblocks[layer - 1]
+        return self.tower.transformer.block(layer)

@@ -24,7 +24,7 @@ __all__ = [
 class Group(NamedTuple):
     """Classes that have equally many own tokens."""
 
-    count: int
+    num_classes: int
     length: int
 
 
@@ -75,7 +75,7 @@ def cut_groups(groups: list[Group], size: int) -> Iterator[Chunk]:
     for count, length in groups:
         for start in range(0, count, size):
             part = Group(min(size, count - start), length)
-            last, end = first + part.count, row + part.count * length
+            last, end = first + part.num_classes, row + part.num_classes * length
             yield Chunk(slice(first, last), slice(row, end), [part])
             first, row = last, end
 
@@ -97,7 +97,7 @@ def attend_to_prefix(
     """
     queries_per_class = [1 if len(q) < len(k) else length for _, length in groups]
     rows = [count * length for count, length in groups]
-    query_rows = [g.count * n for g, n in zip(groups, queries_per_class, strict=True)]
+    query_rows = [g.num_classes * n for g, n in zip(groups, queries_per_class, strict=True)]
     parts = zip(groups, q.split(query_rows), k.split(rows), v.split(rows), strict=True)
     return torch.cat([_attend_in_group(*part, prefix_k, prefix_v, later) for part in parts])
 
@@ -107,7 +107,8 @@ def _attend_in_group(
 ) -> Tensor:
     """Two products instead of one over joined keys: the prefix's are not copied for each class."""
     num_heads, num_prefix, _ = prefix_k.shape
-    q, k, v = (x.unflatten(1, (num_heads, -1)).unflatten(0, (group.count, -1)) for x in (q, k, v))
+    q, k, v = (x.unflatten(1, (num_heads, -1)) for x in (q, k, v))
+    q, k, v = (x.unflatten(0, (group.num_classes, -1)) for x in (q, k, v))
     to_prefix = torch.einsum("cqhd,hsd->chqs", q, prefix_k)
     to_own = torch.einsum("cqhd,ckhd->chqk", q, k)
     hidden = later[group.length - q.shape[1] : group.length, : group.length]  # (q, k)

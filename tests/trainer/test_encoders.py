@@ -91,7 +91,7 @@ def test_fast_form_equals_the_plain_one(
 def test_packing_loses_no_token(names, template):
     prompts = tokenize([template.format(name) for name in names])
     packed = pack_prompts(prompts)
-    rows = iter(packed.own.split([g.length for g in packed.groups for _ in range(g.count)]))
+    rows = iter(packed.own.split([g.length for g in packed.groups for _ in range(g.num_classes)]))
     texts = [torch.cat([packed.prefix, own]) for own in rows]
     for prompt, place in zip(prompts, packed.place, strict=True):
         assert texts[place].tolist() == prompt[: prompt.argmax() + 1].tolist()
@@ -105,7 +105,7 @@ def test_chunks_cover_the_batch_in_order(names, size):
     ends = [0] + [chunk.rows.stop for chunk in chunks]
     assert [chunk.rows.start for chunk in chunks] == ends[:-1]
     assert ends[-1] == len(packed.own)
-    assert all(group.count <= size for chunk in chunks for group in chunk.groups)
+    assert all(group.num_classes <= size for chunk in chunks for group in chunk.groups)
 
 
 def test_evaluation_s_text_features_follow_the_weights():

@@ -202,8 +202,8 @@ class TextEncoder(nn.Module):
         packed = pack_prompts(prompts)
         self.groups = packed.groups
         self.chunks = list(cut_groups(packed.groups, class_chunk)) if class_chunk else []
-        later = torch.ones(prompts.shape[1], prompts.shape[1], dtype=torch.bool).triu(1)
-        self._keep("later", later.to(prompts.device))
+        shape, device = (prompts.shape[1],) * 2, prompts.device
+        self._keep("later", torch.ones(shape, dtype=torch.bool, device=device).triu(1))
         self._keep("place", packed.place)
         self._keep("ends", packed.ends)
         self._keep_constants(packed)
@@ -212,11 +212,13 @@ class TextEncoder(nn.Module):
         """w, with each class's feature read at its EOT."""
         tokens_of = dict(zip(sorted(self.entry), tokens, strict=True))
         layers = range(self.first, self.last + 1)
-        _, kept = self._run_prefix(self.prefix, layers, tokens_of)
+        stream = self.tower.positional_embedding.dtype  # TEST.PREC may differ from training's
+        _, kept = self._run_prefix(self.prefix.to(stream), layers, tokens_of)
+        own = self.own.to(stream)
         if self.chunks and torch.is_grad_enabled():
-            own = torch.cat([self._run_chunk(chunk, layers, kept) for chunk in self.chunks])
+            own = torch.cat([self._run_chunk(own, chunk, layers, kept) for chunk in self.chunks])
         else:
-            own = self._run_own(self.own, self.groups, self.ends, layers, kept)
+            own = self._run_own(own, self.groups, self.ends, layers, kept)
         return self._project(own)
 
     def frozen_features(self) -> Tensor:
@@ -273,9 +275,11 @@ class TextEncoder(nn.Module):
             x = block.add_mlp(x + block.attn.merge(attended))
         return x
 
-    def _run_chunk(self, chunk: Chunk, layers: range, kept: list[tuple[Tensor, Tensor]]) -> Tensor:
-        own, ends = self.own[chunk.rows], self.ends[chunk.classes] - chunk.rows.start
-        arguments = (own, chunk.groups, ends, layers, kept)
+    def _run_chunk(
+        self, own: Tensor, chunk: Chunk, layers: range, kept: list[tuple[Tensor, Tensor]]
+    ) -> Tensor:
+        ends = self.ends[chunk.classes] - chunk.rows.start
+        arguments = (own[chunk.rows], chunk.groups, ends, layers, kept)
         return checkpoint(self._run_own, *arguments, use_reentrant=False)
 
     def _project(self, x: Tensor) -> Tensor:

@@ -20,7 +20,15 @@ from trainer.mmrl import build_mmrl, build_mmrlpp
 from trainer.model import MMRLModel
 from trainer.templates import prompts
 
-__all__ = ["build_step", "count_gflop", "product_rate", "step_memory", "time_interleaved"]
+__all__ = [
+    "build_step",
+    "count_gflop",
+    "count_kernels",
+    "pick_device",
+    "product_rate",
+    "step_memory",
+    "time_interleaved",
+]
 
 VIT_B16 = Sizes(
     embed_dim=512,
@@ -34,6 +42,11 @@ VIT_B16 = Sizes(
     vocab_size=49408,
 )
 REP_LAYERS = [6, 7, 8, 9, 10, 11, 12]
+
+
+def pick_device() -> torch.device:
+    """The GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def random_clip(device: torch.device) -> CLIP:
@@ -158,11 +171,13 @@ def _process_memory(field: str) -> int:
     return int(next(line for line in lines if line.startswith(field)).split()[1])
 
 
-def count_kernels(step: Callable[[], None]) -> int:
-    """Kernels that a step launches on a GPU."""
+def count_kernels(step: Callable[[], None], device: torch.device) -> int | None:
+    """Kernels that a step launches on a GPU; None on a CPU, which launches none."""
+    if device.type != "cuda":
+        return None
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:
         step()
-        torch.cuda.synchronize()
+        wait(device)
     return sum(event.count for event in profiler.key_averages() if event.device_time_total > 0)

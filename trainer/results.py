@@ -74,7 +74,7 @@ def _peak_memory(device: torch.device) -> dict[str, float]:
 def device_name(device: torch.device) -> str:
     """The GPU's or the processor's name."""
     if device.type == "cuda":
-        return torch.cuda.getdevice_name(device)
+        return torch.cuda.get_device_name(device)
     models = [line for line in _cpu_lines() if line.startswith("model name")]
     return models[0].split(":", 1)[1].strip() if models else platform.machine()
 

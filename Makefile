@@ -26,9 +26,10 @@ test-slow: $(VENV)/.installed  ## what takes minutes; INSTALL_SLURM=1 lets it in
 bench: $(VENV)/.installed  ## time the fast form against the plain one; half an hour on 2 cores
 	$(RUN) -m benchmarks.run
 
-lint: $(VENV)/.installed  ## check style; fails on any finding
+lint: $(VENV)/.installed  ## check style and types; fails on any finding
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
 
 report-env: $(VENV)/.installed  ## what to paste into a bug report
 	$(RUN) -c "from dassl.utils import collect_env_info; print(collect_env_info())"

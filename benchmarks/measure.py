@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,15 @@ from trainer.method.build import build_mmrl, build_mmrlpp
 from trainer.method.model import MMRLModel, mmrl_loss
 from trainer.published_values import prompts
 
-__all__ = ["build_step", "count_gflop", "product_rate", "step_memory", "time_interleaved"]
+__all__ = [
+    "build_step",
+    "count_gflop",
+    "count_kernels",
+    "pick_device",
+    "product_rate",
+    "step_memory",
+    "time_interleaved",
+]
 
 VIT_B16 = Sizes(
     embed_dim=512,
@@ -32,6 +41,11 @@ VIT_B16 = Sizes(
     vocab_size=49408,
 )
 REP_LAYERS = [6, 7, 8, 9, 10, 11, 12]
+
+
+def pick_device() -> torch.device:
+    """The GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def random_clip(device: torch.device) -> CLIP:
@@ -50,12 +64,17 @@ def build_model(method: str, num_classes: int, device: torch.device) -> tuple[MM
     """(the fast form with the papers' sizes, prompts (C, 77)) for a class list of real lengths."""
     dataset, names = class_list(num_classes)
     tokens = tokenize(prompts(names, dataset)).to(device)
-    common = {"num_tokens": 5, "rep_dim": 512, "rep_layers": REP_LAYERS, "alpha": 0.7}
+    common: dict[str, Any] = {
+        "num_tokens": 5,
+        "rep_dim": 512,
+        "rep_layers": REP_LAYERS,
+        "alpha": 0.7,
+    }
     if method == "MMRL":
         model = build_mmrl(random_clip(device), tokens, **common)
     else:
-        ranks = {"layer_rank": 4, "projection_rank": 64}
-        model = build_mmrlpp(random_clip(device), tokens, beta=0.9, **ranks, **common)
+        common |= {"beta": 0.9, "layer_rank": 4, "projection_rank": 64}
+        model = build_mmrlpp(random_clip(device), tokens, **common)
     return model.to(device), tokens
 
 
@@ -63,10 +82,10 @@ def build_step(
     method: str, num_classes: int, batch: int, mode: str, form: str, device: torch.device
 ) -> Callable[[], None]:
     """A training step with AdamW, or the evaluation of a batch with text features at hand."""
-    model, tokens = build_model(method, num_classes, device)
-    learned = list(model.learned().values())
-    form_of = {"fast": lambda: model, "plain": lambda: PlainModel(model, tokens)}
-    model = form_of[form]().train(mode == "train")
+    fast, tokens = build_model(method, num_classes, device)
+    learned = list(fast.learned().values())
+    model: MMRLModel | PlainModel = fast if form == "fast" else PlainModel(fast, tokens)
+    model.train(mode == "train")
     images = torch.randn(batch, 3, 224, 224, device=device)
     labels = torch.arange(batch, device=device) % num_classes
     optimizer = torch.optim.AdamW(learned, lr=1e-4, fused=form == "fast")
@@ -151,11 +170,13 @@ def _process_memory(field: str) -> int:
     return int(next(line for line in lines if line.startswith(field)).split()[1])
 
 
-def count_kernels(step: Callable[[], None]) -> int:
-    """Kernels that a step launches on a GPU."""
+def count_kernels(step: Callable[[], None], device: torch.device) -> int | None:
+    """Kernels that a step launches on a GPU; None on a CPU, which launches none."""
+    if device.type != "cuda":
+        return None
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:
         step()
-        torch.cuda.synchronize()
+        wait(device)
     return sum(event.count for event in profiler.key_averages() if event.device_time_total > 0)

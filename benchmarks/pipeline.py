@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 from torch.utils.data import DataLoader
+from yacs.config import CfgNode
 
 from dassl.data.data_manager import DatasetWrapper, build_data_loader
 from dassl.data.datasets import Datum
@@ -43,17 +44,20 @@ def write_pictures(folder: Path, count: int = 160) -> list[Datum]:
 
 def loaders(items: list[Datum], batch: int, workers: int) -> dict[str, DataLoader]:
     """The plain loader, ours without and with the cache."""
-    built = {}
-    for name, cache_mb in (("uncached", 0), ("cached", 512)):
-        options = ["DATALOADER.CACHE_MB", str(cache_mb), "DATALOADER.NUM_WORKERS", str(workers)]
-        cfg, _ = build_config("MMRL", "", str(CONFIG), opts=options)
-        with contextlib.redirect_stdout(io.StringIO()):
-            tfm = build_transform(cfg)
-        common = {"batch_size": batch, "tfm": tfm}
-        built[name] = build_data_loader(cfg, "RandomSampler", items, **common)
-    plain = DatasetWrapper(built["uncached"].dataset.cfg, items, tfm, is_train=True)
-    options = {"batch_size": batch, "shuffle": True, "drop_last": True, "num_workers": workers}
-    return {"plain": DataLoader(plain, **options), **built}
+    uncached, cached = (_config(cache_mb, workers) for cache_mb in (0, 512))
+    with contextlib.redirect_stdout(io.StringIO()):
+        tfm = build_transform(uncached)
+    plain = DatasetWrapper(uncached, items, tfm, is_train=True)
+    return {
+        "plain": DataLoader(plain, batch, shuffle=True, drop_last=True, num_workers=workers),
+        "uncached": build_data_loader(uncached, "RandomSampler", items, batch, tfm=tfm),
+        "cached": build_data_loader(cached, "RandomSampler", items, batch, tfm=tfm),
+    }
+
+
+def _config(cache_mb: int, workers: int) -> CfgNode:
+    options = ["DATALOADER.CACHE_MB", str(cache_mb), "DATALOADER.NUM_WORKERS", str(workers)]
+    return build_config("MMRL", "", str(CONFIG), opts=options)[0]
 
 
 def images_per_second(kinds: dict[str, DataLoader], epochs: int = 4) -> dict[str, float]:

@@ -86,10 +86,10 @@ def plain_tower(
     causal: bool,
 ) -> Tensor:
     """All layers, tokens entering where listed: (N, L, D) -> (N, L + K, D)."""
-    for layer, block in enumerate(transformer.resblocks, start=1):
+    for layer in range(1, len(transformer.resblocks) + 1):
         if rule is not None and tokens is not None:
             x = rule.enter(x, layer, tokens)
-        x = plain_block(block, x.transpose(0, 1), causal).transpose(0, 1)
+        x = plain_block(transformer.block(layer), x.transpose(0, 1), causal).transpose(0, 1)
     return x
 
 

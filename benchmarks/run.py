@@ -21,6 +21,7 @@ from benchmarks.measure import (
     build_step,
     count_gflop,
     count_kernels,
+    pick_device,
     product_rate,
     step_memory,
     time_interleaved,
@@ -38,14 +39,14 @@ COLUMNS = (
 
 def measure_row(method: str, mode: str, classes: int, batch: int, repeat: int) -> dict:
     """Both forms of one row; the plain one is left out where its memory would not do."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = pick_device()
     forms = ["fast"]
     if mode == "eval" or classes * PLAIN_GIB_PER_CLASS < available_gib(device):
         forms.append("plain")
     steps = {f: build_step(method, classes, batch, mode, f, device) for f in forms}
     seconds = time_interleaved(steps, repeat, device)
     gflop = {form: count_gflop(step) for form, step in steps.items()}
-    kernels = count_kernels(steps["fast"]) if device.type == "cuda" else ""
+    kernels = count_kernels(steps["fast"], device)
     del steps
     memory = {f: memory_in_child(method, mode, classes, batch, f) for f in forms}
     rate = gflop["fast"] / seconds["fast"] / product_rate(device)
@@ -56,7 +57,7 @@ def measure_row(method: str, mode: str, classes: int, batch: int, repeat: int) -
         rounded(plain and plain / seconds["fast"]),
         *(rounded(memory.get("plain")), rounded(memory["fast"])),
         *(rounded(gflop.get("plain")), rounded(gflop["fast"])),
-        *(rounded(rate), rounded(batch / seconds["fast"]), kernels),
+        *(rounded(rate), rounded(batch / seconds["fast"]), "" if kernels is None else kernels),
     )
     return dict(zip(COLUMNS, values, strict=True))
 
@@ -65,8 +66,8 @@ def available_gib(device: torch.device) -> float:
     """Memory that a step may take."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] / 2**30
-    fields = Path("/proc/meminfo").read_text()
-    return int(re.search(r"MemAvailable:\s+(\d+)", fields)[1]) / 2**20
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]) / 2**20
 
 
 def rounded(value: float | None) -> float | str:
@@ -85,7 +86,7 @@ def memory_in_child(method: str, mode: str, classes: int, batch: int, form: str)
 def memory_of(row: str) -> float:
     """What `memory_in_child` asks for."""
     method, mode, classes, batch, form = json.loads(row)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = pick_device()
     return step_memory(build_step(method, classes, batch, mode, form, device), device)
 
 

@@ -1,6 +1,10 @@
 """CLIP, frozen: `available_models()`, `load(name_or_path)`, `tokenize(texts)`."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clip.tokenizer import tokenize
+    from clip.weights import available_models, load
 
 __all__ = ["available_models", "load", "tokenize"]
 

@@ -4,7 +4,7 @@ Keys and arithmetic are OpenAI's; all sizes are read from the state dict's shape
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -74,7 +74,8 @@ class Attention(nn.Module):
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of every position, (..., D) each."""
-        return linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
+        q, k, v = linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
+        return q, k, v
 
     def split_heads(self, x: Tensor) -> Tensor:
         """(..., L, D) -> (..., H, L, D / H)."""
@@ -141,6 +142,10 @@ class Transformer(nn.Module):
     def __init__(self, width: int, num_layers: int) -> None:
         super().__init__()
         self.resblocks = nn.ModuleList(Block(width) for _ in range(num_layers))
+
+    def block(self, layer: int) -> Block:
+        """One layer; they are counted from 1."""
+        return cast(Block, self.resblocks[layer - 1])
 
     def forward(self, x: Tensor, causal: bool = False) -> Tensor:
         """All layers: (N, L, D) -> (N, L, D)."""

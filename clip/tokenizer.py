@@ -94,12 +94,12 @@ def _byte_names() -> dict[int, str]:
 def _vocabulary() -> tuple[dict[str, int], dict[tuple[str, str], int]]:
     """(symbol -> token, pair -> rank), read from the file that open_clip ships."""
     package = importlib.util.find_spec("open_clip")
-    if package is None:
+    if package is None or not package.submodule_search_locations:
         raise ModuleNotFoundError("CLIP's vocabulary comes with: pip install open_clip_torch")
     path = Path(package.submodule_search_locations[0]) / "bpe_simple_vocab_16e6.txt.gz"
     with gzip.open(path, "rt", encoding="utf-8") as file:
         lines = file.read().split("\n")[1 : _NUM_MERGES + 1]
-    merges = [tuple(line.split()) for line in lines]
+    merges = [(first, second) for first, second in map(str.split, lines)]
     singles = list(_byte_names().values())
     symbols = singles + [s + "</w>" for s in singles] + ["".join(pair) for pair in merges]
     symbols += _SPECIAL

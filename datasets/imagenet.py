@@ -58,7 +58,7 @@ def read_class_folders(
             f"{str(folder)!r} has the folder {surplus[0]!r}, which classnames.txt does not list; "
             "move it elsewhere"
         )
-    items = []
+    items: list[Datum] = []
     for wnid, label in label_of.items():
         prefix = f"{folder / wnid}{os.sep}"
         images = list_images(folder / wnid)

@@ -168,7 +168,8 @@ def hold_out(train: list[Datum], rng: random.Random) -> tuple[list[Datum], list[
     groups: dict[int, list[Datum]] = {}
     for item in train:
         groups.setdefault(item.label, []).append(item)
-    kept, held = [], []
+    kept: list[Datum] = []
+    held: list[Datum] = []
     for group in groups.values():
         num_val = max(1, round(0.2 * len(group)))
         order = list(range(len(group)))

@@ -9,6 +9,8 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import SubFigure
 from PIL import Image
 
 __all__ = ["draw"]
@@ -20,7 +22,7 @@ LABELS = {"ZeroshotCLIP": "zero-shot CLIP", "MMRL": "MMRL", "MMRLpp": "MMRL++"}
 def draw(output: Path, table: dict[str, dict[str, list[float]]], sheet: dict[str, Path]) -> Path:
     """Write `output`/demo.png from a method's figures per seed, and per half a predictions.csv."""
     figure = plt.figure(figsize=(12, 9), layout="constrained")
-    bars, images = figure.subfigures(2, 1, height_ratios=(2, 3))
+    (bars,), (images,) = figure.subfigures(2, 1, squeeze=False, height_ratios=(2, 3))
     _draw_bars(bars.subplots(), table)
     _draw_sheet(images, sheet)
     path = output / "demo.png"
@@ -29,14 +31,16 @@ def draw(output: Path, table: dict[str, dict[str, list[float]]], sheet: dict[str
     return path
 
 
-def _draw_bars(axes, table: dict[str, dict[str, list[float]]]) -> None:
+def _draw_bars(axes: Axes, table: dict[str, dict[str, list[float]]]) -> None:
     width = 0.8 / len(table)
     for position, (method, row) in enumerate(table.items()):
         places = [i + (position - (len(table) - 1) / 2) * width for i in range(len(row))]
         heights = [mean(values) for values in row.values()]
         spreads = [pstdev(values) for values in row.values()]
-        style = {"color": COLOURS[method], "label": LABELS[method], "capsize": 3}
-        axes.bar(places, heights, width, yerr=spreads, **style)
+        axes.bar(
+            places, heights, width, yerr=spreads, capsize=3,
+            color=COLOURS[method], label=LABELS[method],
+        )  # fmt: skip
         for place, height, spread in zip(places, heights, spreads, strict=True):
             axes.annotate(
                 f"{height:.1f}", (place, height + spread), (0, 2), textcoords="offset points",
@@ -51,7 +55,7 @@ def _draw_bars(axes, table: dict[str, dict[str, list[float]]]) -> None:
     axes.set_title(f"The demo's world, 16 pictures per class, mean and spread of {seeds} seeds")
 
 
-def _draw_sheet(figure, sheet: dict[str, Path], columns: int = 9) -> None:
+def _draw_sheet(figure: SubFigure, sheet: dict[str, Path], columns: int = 9) -> None:
     grid = figure.subplots(2 * len(sheet), columns)
     for number, (half, path) in enumerate(sheet.items()):
         with open(path, newline="") as file:
@@ -64,7 +68,7 @@ def _draw_sheet(figure, sheet: dict[str, Path], columns: int = 9) -> None:
     figure.suptitle("MMRL on test images: prediction, and the truth below it where it differs")
 
 
-def _draw_cell(cell, row: dict[str, str]) -> None:
+def _draw_cell(cell: Axes, row: dict[str, str]) -> None:
     is_right = row["label"] == row["predicted"]
     cell.imshow(Image.open(row["path"]))
     cell.set_xticks([])

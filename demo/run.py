@@ -125,7 +125,7 @@ def main(argv: list[str] | None = None) -> int:
     jobs = [(method, seed) for method in METHODS for seed in seeds]
     slots = len(os.sched_getaffinity(0))
     with tqdm(total=2 * len(jobs), desc="runs") as bar, ThreadPoolExecutor(slots) as pool:
-        list(pool.map(lambda job: run_pair(output, *job, bar), reversed(jobs)))
+        list(pool.map(lambda job: run_pair(output, job[0], job[1], bar), reversed(jobs)))
     table = summarise(output, seeds)
     print_table(table)
     from demo.picture import draw

@@ -68,7 +68,7 @@ class Cell(NamedTuple):
     @property
     def verdict(self) -> str:
         """Whether the published number lies within the seeds' own range, near, or outside."""
-        if self.difference is None or not self.values:
+        if self.difference is None or self.published is None or not self.values:
             return ""
         if min(self.values) <= self.published <= max(self.values):
             return "inside"
@@ -192,15 +192,15 @@ def _base_to_novel(
     if not rows:
         return None
     if partial or not any(cell.missing for row in rows.values() for cell in row.values()):
-        base, novel = (_mean_of(rows, column) for column in ("base", "novel"))
+        base_mean, novel_mean = (_mean_of(rows, column) for column in ("base", "novel"))
         numbers = {
             column: paper.of_average(trainer, "base_to_novel", rows, metric)
             for column, metric in (("base", "base"), ("novel", "novel"), ("H", "hm"))
         }
         rows["average (H of the averages)"] = {
-            "base": Cell((base,), (), **numbers["base"]),
-            "novel": Cell((novel,), (), **numbers["novel"]),
-            "H": Cell((harmonic_mean(base, novel),), (), **numbers["H"]),
+            "base": Cell((base_mean,), (), **numbers["base"]),
+            "novel": Cell((novel_mean,), (), **numbers["novel"]),
+            "H": Cell((harmonic_mean(base_mean, novel_mean),), (), **numbers["H"]),
         }
         rows["mean of H"] = {"H": Cell((_mean_of(rows, "H", len(rows) - 1),))}
     return Table("Base to novel", trainer, ("base", "novel", "H"), rows)

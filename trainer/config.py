@@ -124,7 +124,7 @@ def build_config(
 
 def flatten(cfg: CfgNode, prefix: str = "") -> dict[str, Any]:
     """Every leaf under its full key, such as `OPTIM.LR`."""
-    leaves = {}
+    leaves: dict[str, Any] = {}
     for key, value in cfg.items():
         is_node = isinstance(value, CfgNode)
         leaves |= flatten(value, f"{prefix}{key}.") if is_node else {prefix + key: value}

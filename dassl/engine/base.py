@@ -2,7 +2,7 @@
 
 import os
 from collections import OrderedDict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -17,6 +17,9 @@ from dassl.utils import (
 )
 from dassl.utils.torchtools import has_checkpoint, random_states
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
 BEST_FILE = "model-best.pth.tar"
 
 
@@ -27,21 +30,28 @@ class TrainerBase:
         self._models: OrderedDict[str, nn.Module] = OrderedDict()
         self._optims: OrderedDict[str, Any] = OrderedDict()
         self._scheds: OrderedDict[str, Any] = OrderedDict()
-        self._writer = None
+        self._writer: SummaryWriter | None = None
 
     def register_model(
-        self, name: str = "model", model: nn.Module = None, optim: Any = None, sched: Any = None
+        self,
+        name: str = "model",
+        model: nn.Module | None = None,
+        optim: Any = None,
+        sched: Any = None,
     ) -> None:
         """Enter a model to be put into train or eval mode, stepped, saved and restored.
 
         Raises:
             AttributeError: called before the base constructor.
             AssertionError: the name is taken.
+            ValueError: there is no model.
         """
         if self.__dict__.get("_models") is None:
             raise AttributeError("Call super().__init__() before registering a model")
         if name in self._models:
             raise AssertionError(f"A model named {name!r} is registered already")
+        if model is None:
+            raise ValueError(f"register_model({name!r}) needs the model as its second argument")
         self._models[name], self._optims[name], self._scheds[name] = model, optim, sched
 
     def get_model_names(self, names: str | list[str] | None = None) -> list[str]:
@@ -227,16 +237,16 @@ class TrainerBase:
         """Evaluate; accuracy in percent."""
         raise NotImplementedError
 
-    def parse_batch_train(self, batch: dict) -> Any:
-        """A training batch -> what `forward_backward` works on."""
+    def parse_batch_train(self, *args: Any, **kwargs: Any) -> Any:
+        """The batch or batches of a step -> what `forward_backward` works on."""
         raise NotImplementedError
 
     def parse_batch_test(self, batch: dict) -> Any:
         """A test batch -> (input, label)."""
         raise NotImplementedError
 
-    def forward_backward(self, batch: dict) -> dict | None:
-        """One training step; what it reports, by name."""
+    def forward_backward(self, *args: Any, **kwargs: Any) -> dict | None:
+        """One training step on a batch or batches; what it reports, by name."""
         raise NotImplementedError
 
     def model_inference(self, input: torch.Tensor) -> torch.Tensor:

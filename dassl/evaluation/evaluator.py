@@ -38,7 +38,7 @@ class Classification(EvaluatorBase):
         super().__init__(cfg)
         if cfg.TEST.PER_CLASS_RESULT and lab2cname is None:
             raise ValueError("TEST.PER_CLASS_RESULT needs the class names (lab2cname)")
-        self._lab2cname = lab2cname
+        self._lab2cname = lab2cname or {}
         self.reset()
 
     def reset(self) -> None:

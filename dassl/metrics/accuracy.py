@@ -13,7 +13,7 @@ def compute_accuracy(
     Raises:
         ValueError: a k is larger than the number of classes.
     """
-    scores = output[0] if isinstance(output, (tuple, list)) else output
+    scores = output if isinstance(output, Tensor) else output[0]
     if max(topk) > scores.shape[1]:
         raise ValueError(f"topk {tuple(topk)} asks for more than the {scores.shape[1]} classes")
     ranked = scores.topk(max(topk), dim=1).indices  # (B, k)

@@ -1,9 +1,11 @@
 """A table from a name that users type to the class behind it."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from dassl.utils.tools import get_most_similar_str_to_a_from_b
+
+T = TypeVar("T")
 
 
 class Registry:
@@ -12,6 +14,12 @@ class Registry:
     def __init__(self, name: str) -> None:
         self._name = name
         self._objects: dict[str, Any] = {}
+
+    @overload
+    def register(self, obj: None = None, force: bool = False) -> Callable[[T], T]: ...
+
+    @overload
+    def register(self, obj: Callable, force: bool = False) -> None: ...
 
     def register(self, obj: Any = None, force: bool = False) -> Callable | None:
         """Enter `obj`, or return a decorator that does.

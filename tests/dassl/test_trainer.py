@@ -272,10 +272,12 @@ def test_not_finite_loss_stops(tmp_path):
         trainer.model_backward(torch.tensor([1.0, float("nan")]))
 
 
-def test_registering_too_early_or_twice_is_refused(tmp_path):
+def test_registering_too_early_twice_or_nothing_is_refused(tmp_path):
     trainer = CoOpStyle(toy_cfg(tmp_path / "d", tmp_path / "out"))
     with pytest.raises(AssertionError, match="prompt_learner"):
         trainer.register_model("prompt_learner")
+    with pytest.raises(ValueError, match="'other'"):
+        trainer.register_model("other")
     with pytest.raises(AttributeError, match="__init__"):
         CoOpStyle.__new__(CoOpStyle).register_model("x")
 

@@ -51,7 +51,7 @@ class Predictions:
 
 def write_per_class(counts: Tensor, classnames: Sequence[str], directory: str) -> Path:
     """A row a class: name, total, correct, accuracy in percent, what it is taken for most."""
-    rows = [["class", "total", "correct", "accuracy", "mostly_taken_for"]]
+    rows: list[list] = [["class", "total", "correct", "accuracy", "mostly_taken_for"]]
     for label, (name, row) in enumerate(zip(classnames, counts, strict=True)):
         total, correct = int(row.sum()), int(row[label])
         wrong = row.clone()

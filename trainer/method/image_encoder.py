@@ -56,8 +56,8 @@ class ImageEncoder(nn.Module):
     def shared(self, images: Tensor) -> Shared:
         """Layers 1 .. J-1, and layer J's projections."""
         x = self.tower.embed(images)
-        for block in self._blocks()[: self.first_layer - 1]:
-            x = block(x)
+        for layer in range(1, self.first_layer):
+            x = self._block(layer)(x)
         return Shared(x, *self._block(self.first_layer).project(x))
 
     @torch.no_grad()
@@ -99,8 +99,5 @@ class ImageEncoder(nn.Module):
         """How many positions of a layer's output anyone reads; None: all."""
         return num_outputs if layer == self.num_layers else None
 
-    def _blocks(self) -> nn.ModuleList:
-        return self.tower.transformer.resblocks
-
     def _block(self, layer: int) -> Block:
-        return self.tower.transformer.resblocks[layer - 1]
+        return self.tower.transformer.block(layer)

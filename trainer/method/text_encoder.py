@@ -39,6 +39,13 @@ class TextEncoder(nn.Module):
     backward pass, for long class lists on small cards; 0: all at once.
     """
 
+    prefix: Tensor  # (1, P, D) what enters layer J of the common prefix
+    suffix: Tensor  # (M, D) what enters layer J of the suffixes
+    frozen: Tensor  # (C, E) w0, not normalised
+    slots: Tensor  # these three are SuffixRows
+    rows: Tensor
+    ends: Tensor
+
     def __init__(
         self, tower: TextTower, injection: Injection, prompts: Tensor, class_chunk: int = 0
     ) -> None:
@@ -56,11 +63,18 @@ class TextEncoder(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens (layers, K, D) -> w (C, E), not normalised, each read at its class's EOT."""
         layers = range(self.first_layer, self.num_layers + 1)
-        _, prefix_kv = self._run_prefix(self.prefix, layers, tokens)
-        if self.chunks and torch.is_grad_enabled():
-            read = torch.cat([self._run_chunk(*chunk, layers, prefix_kv) for chunk in self.chunks])
-        else:
-            read = self._run_suffixes(self.suffix, self._rows(), layers, prefix_kv)
+        stream = self.tower.positional_embedding.dtype  # TEST.PREC may differ from training's
+        prefix, suffix = self.prefix.to(stream), self.suffix.to(stream)
+        _, prefix_kv = self._run_prefix(prefix, layers, tokens)
+        if not self.chunks or not torch.is_grad_enabled():
+            return self._project(self._run_suffixes(suffix, self._rows(), layers, prefix_kv))
+        parts = [
+            checkpoint(
+                self._run_suffixes, suffix[packed], rows, layers, prefix_kv, use_reentrant=False
+            )
+            for packed, rows in self.chunks
+        ]
+        read = torch.cat(parts)
         return self._project(read)
 
     @torch.no_grad()
@@ -110,12 +124,6 @@ class TextEncoder(nn.Module):
             x = block.add_mlp(x + block.attn.merge(attended))
         return x
 
-    def _run_chunk(
-        self, packed: slice, rows: SuffixRows, layers: range, prefix_kv: PrefixKV
-    ) -> Tensor:
-        arguments = (self.suffix[packed], rows, layers, prefix_kv)
-        return checkpoint(self._run_suffixes, *arguments, use_reentrant=False)
-
     def _project(self, x: Tensor) -> Tensor:
         """EOT states (C, D) -> features (C, E)."""
         x = self.tower.ln_final(x).to(self.tower.text_projection.dtype)
@@ -129,7 +137,7 @@ class TextEncoder(nn.Module):
         self.register_buffer(name, constant, persistent=False)
 
     def _block(self, layer: int) -> Block:
-        return self.tower.transformer.resblocks[layer - 1]
+        return self.tower.transformer.block(layer)
 
 
 def _attend_all(

@@ -166,6 +166,25 @@ def test_lower_precisions_are_near(prec):
         torch.testing.assert_close(again.logits, want.logits, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("prec", ["bf16", "fp16"])
+def test_float32_evaluation_of_a_half_precise_training(prec):
+    prompts = tokenize(["a photo of a cat.", "a photo of a river bank."])
+    images = torch.randn(2, 3, 32, 32)
+    exact = build("mmrl", prompts, [2, 3, 4]).eval()
+    frozen = CLIP.from_state_dict(clip_state()).round_to_half()
+    precision = EncoderPrecision(frozen, prec, "fp32", torch.device("cpu"))
+    model = build_mmrl(
+        frozen, prompts, num_tokens=3, rep_dim=8, rep_layers=[2, 3, 4], alpha=0.7
+    ).eval()
+    model.load_state_dict(exact.state_dict())
+    precision.set_mode(training=True)
+    precision.set_mode(training=False)
+    with torch.no_grad():
+        want, got = exact(images), model(images)
+    torch.testing.assert_close(got.image, want.image, rtol=0, atol=1e-6)
+    assert (got.text - want.text).norm(dim=1).max() < 0.05  # as training keeps the lower layers
+
+
 @pytest.mark.parametrize("method", ["mmrl", "mmrlpp"])
 def test_compiled_step_equals_the_eager_one(method):
     prompts = tokenize(["a photo of a cat.", "a photo of a river bank."])

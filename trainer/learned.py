@@ -38,11 +38,11 @@ def sizes_of(state: Mapping[str, Tensor]) -> LearnedSizes:
     """The sizes of a published, or own, checkpoint's `state_dict`.
 
     Raises:
-        ValueError: it holds no representation learner; names the key that is missing.
+        ValueError: it holds no representation learner; names the key that is missing or misshapen.
     """
     if _SPACE not in state:
         raise ValueError(f"This is no checkpoint of MMRL or MMRL++: it lacks {_SPACE}")
-    num_tokens, rep_dim = state[_SPACE].shape
+    num_tokens, rep_dim = _shape(state, _SPACE)
     learned = [value for key, value in state.items() if is_learned(key)]
     is_shared = f"{_LEARNER}srra_r2vproj.weight" in state
     names = ("srra_r2vproj.", "srra_r2tproj.") if is_shared else (
@@ -68,6 +68,8 @@ def sizes_of(state: Mapping[str, Tensor]) -> LearnedSizes:
 def _shape(state: Mapping[str, Tensor], key: str) -> tuple[int, ...]:
     if key not in state:
         raise ValueError(f"The checkpoint lacks {key}")
+    if state[key].dim() != 2:
+        raise ValueError(f"The checkpoint's {key} is no matrix: {tuple(state[key].shape)}")
     return tuple(state[key].shape)
 
 

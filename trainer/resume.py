@@ -15,6 +15,10 @@ __all__ = ["FREE_KEYS", "ResumeFile"]
 
 # Where results go and how fast they come may change between two starts; nothing else may.
 FREE_KEYS = {"OUTPUT_DIR", "RESUME", "DATASET.ROOT", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ"}
+_KEYS = (
+    *("settings", "state_dict", "optimizer", "scheduler", "scaler"),
+    *("random_states", "epoch", "best_result"),
+)
 
 
 class ResumeFile:
@@ -36,9 +40,15 @@ class ResumeFile:
         """What was saved.
 
         Raises:
-            ValueError: the run that was stopped had other settings; the message names one.
+            ValueError: the run that was stopped had other settings; the message names one. Or the
+                file is torn or another one.
         """
         state = load_checkpoint(self.path)
+        if missing := [key for key in _KEYS if key not in state]:
+            raise ValueError(
+                f"{self.path} is no resume file: it lacks {missing[0]!r}. Remove it to go on from "
+                "the newest checkpoint beside it, or to start afresh."
+            )
         before, now = state["settings"], _plain(settings)
         changed = sorted(k for k in before | now if before.get(k) != now.get(k))
         if changed:

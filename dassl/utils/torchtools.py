@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dassl.utils.safe_pickle import load_file
+from dassl.utils import torchfile
 from dassl.utils.tools import mkdir_if_missing
 
 __all__ = [
@@ -108,8 +108,10 @@ def save_checkpoint(
 def load_checkpoint(fpath: str) -> dict[str, Any]:
     """The dict that `save_checkpoint`, or Dassl 0.6.3, wrote; tensors on the CPU, nothing executed.
 
+    Objects of classes, such as the schedule that 0.6.3 pickled, are `torchfile.Record`s.
+
     Raises:
-        ValueError: `fpath` is None, or the file is torn or hostile.
+        ValueError: `fpath` is None, or the file is torn, hostile or no dict.
         FileNotFoundError: there is no such file.
     """
     if fpath is None:
@@ -117,7 +119,10 @@ def load_checkpoint(fpath: str) -> dict[str, Any]:
     if not os.path.isfile(fpath):
         raise FileNotFoundError(f"No checkpoint file at {str(fpath)!r}")
     try:
-        return load_file(fpath)
+        checkpoint = torchfile.read(fpath)
+        if not isinstance(checkpoint, dict) or isinstance(checkpoint, torchfile.Record):
+            raise ValueError(f"{str(fpath)!r} is no checkpoint: it holds no dict")
+        return checkpoint
     except ValueError:
         print(f'Unable to load checkpoint from "{fpath}"')
         raise

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from dassl.utils import torchfile
+from dassl.utils.restoring import check_checkpoint, restore_schedule
 from dassl.utils.tools import mkdir_if_missing
 
 __all__ = [
@@ -166,6 +167,7 @@ def resume_from_checkpoint(
         print(f'Loading checkpoint from "{fpath}"')
         try:
             checkpoint = load_checkpoint(fpath)
+            check_checkpoint(checkpoint, fpath)
             break
         except ValueError:
             if position == len(names) - 1:
@@ -177,7 +179,7 @@ def resume_from_checkpoint(
         optimizer.load_state_dict(checkpoint["optimizer"])
         print("Loaded optimizer")
     if scheduler is not None and checkpoint.get("scheduler") is not None:
-        scheduler.load_state_dict(checkpoint["scheduler"])
+        restore_schedule(scheduler, checkpoint["scheduler"], fpath)
         print("Loaded scheduler")
     if scaler is not None and checkpoint.get("scaler"):
         scaler.load_state_dict(checkpoint["scaler"])

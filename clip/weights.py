@@ -2,15 +2,14 @@
 
 import hashlib
 import os
-import pickle
 from pathlib import Path
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from clip import torchscript
 from clip.conversion import to_openai_keys
 from clip.model import CLIP
+from dassl.utils import torchfile
 
 __all__ = ["available_models", "load", "load_state_dict"]
 
@@ -44,7 +43,12 @@ def load(name_or_path: str) -> CLIP:
         ValueError: an unknown name, a ResNet, or a file that is no CLIP; the message says which.
         FileNotFoundError: no such path, or no way to download; it says what to put where.
     """
-    return CLIP.from_state_dict(load_state_dict(_locate(name_or_path)))
+    path = _locate(name_or_path)
+    state = load_state_dict(path)
+    try:
+        return CLIP.from_state_dict(state)
+    except ValueError as error:
+        raise ValueError(f"{path!r}: {error}") from error
 
 
 def load_state_dict(path: str) -> dict[str, Tensor]:
@@ -53,14 +57,14 @@ def load_state_dict(path: str) -> dict[str, Tensor]:
     Raises:
         ValueError: the file is unreadable, not only tensors, or of a ResNet.
     """
-    try:
-        state = _read(path)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    state = _read(path)
+    if not isinstance(state, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
+    ):
         raise ValueError(
-            f"Cannot read CLIP weights from {path!r}: {reason}. Nothing was executed. Expected "
-            "OpenAI's archive, a state dict written by torch.save, or a .safetensors file."
-        ) from error
+            f"{path!r} holds something other than a state dict. Expected OpenAI's archive, a "
+            "state dict written by torch.save, or a .safetensors file."
+        )
     if any(key.startswith("visual.layer") for key in state):
         raise ValueError(
             f"{path!r} is a CLIP ResNet; MMRL needs a vision transformer such as ViT-B/16"
@@ -70,18 +74,24 @@ def load_state_dict(path: str) -> dict[str, Tensor]:
     return {k: v for k, v in state.items() if k not in _NOT_WEIGHTS}
 
 
-def _read(path: str) -> dict[str, Tensor]:
+def _read(path: str) -> Any:
+    """What should be a state dict."""
     if path.endswith(".safetensors"):
-        from safetensors.torch import load_file
+        return _read_safetensors(path)
+    stored = torchfile.read(path)
+    if isinstance(stored, torchfile.Record):
+        return torchfile.named_tensors(stored)
+    return stored.get("state_dict", stored) if isinstance(stored, dict) else stored
 
+
+def _read_safetensors(path: str) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
         return load_file(path)
-    if torchscript.is_torchscript(path):
-        return torchscript.read_tensors(path)
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError("it holds something other than a state dict")
-    return state
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"Cannot read {path!r}: {error}") from error
 
 
 def _locate(name_or_path: str) -> str:

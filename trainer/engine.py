@@ -32,6 +32,7 @@ class RepresentationTrainer(TrainerX):
     """Trains a `MMRLModel`; a method says in `build` which. `results` has the last figures."""
 
     results: dict[str, Any]
+    model: MMRLModel
 
     @classmethod
     def build(cls, cfg: Any, frozen: CLIP, prompts: Tensor) -> MMRLModel:
@@ -208,7 +209,7 @@ class RepresentationTrainer(TrainerX):
             return 0
         print(f"Found checkpoint at {directory} (will resume training)")
         print(f'Loading checkpoint from "{path}"')
-        restore(self.model, self.optim, self.sched, self.scaler, state)
+        restore(self.model, self.optim, self.sched, self.scaler, state, path)
         print(f"Previous epoch: {state['epoch']}")
         return state["epoch"]
 

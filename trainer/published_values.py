@@ -18,7 +18,7 @@ _TEMPLATES = {
 }
 
 
-def prompts(classnames: list[str], dataset: str, template: str = "") -> list[str]:
+def prompts(classnames: Sequence[str], dataset: str, template: str = "") -> list[str]:
     """One prompt a class; underscores become spaces.
 
     `template` is used where it is given, else that of the registered data set name `dataset`.

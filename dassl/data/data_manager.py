@@ -36,17 +36,16 @@ def build_data_loader(
     Raises:
         ValueError: the loader would be empty.
     """
+    items = [] if data_source is None else data_source
     sampler = build_sampler(
         sampler_type,
         cfg=cfg,
-        data_source=data_source,
+        data_source=items,
         batch_size=batch_size,
         n_domain=n_domain,
         n_ins=n_ins,
     )
-    wrapped = (dataset_wrapper or DatasetWrapper)(
-        cfg, data_source, transform=tfm, is_train=is_train
-    )
+    wrapped = (dataset_wrapper or DatasetWrapper)(cfg, items, transform=tfm, is_train=is_train)
     num_streams = cfg.DATALOADER.NUM_WORKERS
     loader = StreamLoader(
         wrapped,
@@ -54,12 +53,12 @@ def build_data_loader(
         sampler=sampler,
         num_streams=num_streams,
         processes=num_processes(num_streams, -(-len(sampler) // batch_size)),
-        drop_last=is_train and len(data_source) >= batch_size,
+        drop_last=is_train and len(items) >= batch_size,
         pin_memory=torch.cuda.is_available() and cfg.USE_CUDA,
     )
     if len(loader) == 0:
         raise ValueError(
-            f"The {'training' if is_train else 'test'} loader is empty: {len(data_source)} items, "
+            f"The {'training' if is_train else 'test'} loader is empty: {len(items)} items, "
             f"batch size {batch_size}, {sampler_type}"
         )
     return loader

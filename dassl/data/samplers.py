@@ -111,7 +111,7 @@ def build_sampler(
     batch_size: int = 32,
     n_domain: int = 0,
     n_ins: int = 16,
-) -> Sampler:
+) -> Any:
     """The sampler of that name over `data_source`.
 
     Raises:

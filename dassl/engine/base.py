@@ -15,6 +15,7 @@ from dassl.utils import (
     save_checkpoint,
     tolist_if_not,
 )
+from dassl.utils.restoring import check_checkpoint
 from dassl.utils.torchtools import has_checkpoint, random_states
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ class TrainerBase:
 
         Raises:
             FileNotFoundError: the file is not there.
+            ValueError: it is no checkpoint.
         """
         if not directory:
             print("Note that load_model() is skipped as no pretrained model is given")
@@ -125,6 +127,7 @@ class TrainerBase:
         for name in self.get_model_names():
             path = os.path.join(directory, name, file_name)
             checkpoint = load_checkpoint(path)
+            check_checkpoint(checkpoint, path)
             val_result = checkpoint.get("val_result")
             shown = "n/a" if val_result is None else f"{val_result:.1f}"
             print(f"Load {path} to {name} (epoch={checkpoint['epoch']}, val_result={shown})")

@@ -74,6 +74,8 @@ __all__ = [
 class SimpleTrainer(TrainerBase):
     """Everything but the training step."""
 
+    model: Any  # whatever `build_model` makes
+
     def __init__(self, cfg: Any) -> None:
         super().__init__()
         self.check_cfg(cfg)
@@ -116,9 +118,10 @@ class SimpleTrainer(TrainerBase):
         self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
         self.register_model("model", self.model, self.optim, self.sched)
 
-    def train(self) -> None:
+    def train(self, start_epoch: int | None = None, max_epoch: int | None = None) -> None:
         """Train to the last epoch, from the newest checkpoint if there is one."""
-        super().train(self.start_epoch, self.max_epoch)
+        start = self.start_epoch if start_epoch is None else start_epoch
+        super().train(start, self.max_epoch if max_epoch is None else max_epoch)
 
     def before_train(self) -> None:
         """Resume if possible, open the tensorboard writer, start the clock."""
@@ -264,7 +267,7 @@ class TrainerX(SimpleTrainer):
         batches = ((i, (batch,)) for i, batch in enumerate(self.train_loader_x))
         self._run_batches(batches, len(self.train_loader_x))
 
-    def parse_batch_train(self, batch: dict) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def parse_batch_train(self, batch: dict) -> tuple[torch.Tensor, ...]:
         """Images (B, 3, H, W), labels (B,) and domains (B,) on the device."""
         image, label, domain = batch["img"], batch["label"], batch["domain"]
         return self._to_device(image), self._to_device(label), self._to_device(domain)

@@ -48,10 +48,20 @@ class _BaseWarmupScheduler(LRScheduler):
         return state | {"successor": {k: v for k, v in successor.items() if _is_plain(v)}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore both in place; the successor may also be 0.6.3's pickled object, read inertly."""
+        """Restore both in place; the successor may also be the object that 0.6.3 has there.
+
+        Raises:
+            ValueError: the state is of a schedule without warm-up.
+        """
         state = dict(state_dict)
-        successor = state.pop("successor")
-        successor = successor if isinstance(successor, dict) else vars(successor)
+        successor = state.pop("successor", None)
+        if isinstance(successor, LRScheduler):
+            successor = vars(successor)
+        if not isinstance(successor, dict):
+            raise ValueError(
+                "The checkpoint's schedule has no warm-up, this run's has OPTIM.WARMUP_EPOCH "
+                f"{self.warmup_epoch}. Set it to -1, or start afresh in another folder."
+            )
         own = vars(self.successor)
         wanted = {k: v for k, v in successor.items() if k in own and k != "optimizer"}
         own.update({k: v for k, v in wanted.items() if _is_plain(v)})

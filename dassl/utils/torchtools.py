@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from dassl.utils.safe_pickle import load_file
+from dassl.utils import torchfile
+from dassl.utils.restoring import check_checkpoint, restore_schedule
 from dassl.utils.tools import mkdir_if_missing
 
 __all__ = [
@@ -110,8 +111,10 @@ def save_checkpoint(
 def load_checkpoint(fpath: str) -> dict[str, Any]:
     """The dict that `save_checkpoint`, or Dassl 0.6.3, wrote; tensors on the CPU, nothing executed.
 
+    Objects of classes, such as the schedule that 0.6.3 pickled, are `torchfile.Record`s.
+
     Raises:
-        ValueError: `fpath` is None, or the file is torn or hostile.
+        ValueError: `fpath` is None, or the file is torn, hostile or no dict.
         FileNotFoundError: there is no such file.
     """
     if fpath is None:
@@ -119,7 +122,10 @@ def load_checkpoint(fpath: str) -> dict[str, Any]:
     if not os.path.isfile(fpath):
         raise FileNotFoundError(f"No checkpoint file at {str(fpath)!r}")
     try:
-        return load_file(fpath)
+        checkpoint = torchfile.read(fpath)
+        if not isinstance(checkpoint, dict) or isinstance(checkpoint, torchfile.Record):
+            raise ValueError(f"{str(fpath)!r} is no checkpoint: it holds no dict")
+        return checkpoint
     except ValueError:
         print(f'Unable to load checkpoint from "{fpath}"')
         raise
@@ -159,13 +165,17 @@ def newest_readable_checkpoint(fdir: str) -> tuple[str, dict[str, Any]]:
     if not names:
         raise FileNotFoundError(f"No checkpoint in {fdir!r}; remove the folder to start afresh")
     for name in names[:-1]:
-        fpath = os.path.join(fdir, name)
         try:
-            return fpath, load_checkpoint(fpath)
+            return _read_whole(os.path.join(fdir, name))
         except ValueError:
             print("Trying the one before it")
-    fpath = os.path.join(fdir, names[-1])
-    return fpath, load_checkpoint(fpath)
+    return _read_whole(os.path.join(fdir, names[-1]))
+
+
+def _read_whole(fpath: str) -> tuple[str, dict[str, Any]]:
+    checkpoint = load_checkpoint(fpath)
+    check_checkpoint(checkpoint, fpath)
+    return fpath, checkpoint
 
 
 def resume_from_checkpoint(
@@ -191,7 +201,7 @@ def resume_from_checkpoint(
         optimizer.load_state_dict(checkpoint["optimizer"])
         print("Loaded optimizer")
     if scheduler is not None and checkpoint.get("scheduler") is not None:
-        scheduler.load_state_dict(checkpoint["scheduler"])
+        restore_schedule(scheduler, checkpoint["scheduler"], fpath)
         print("Loaded scheduler")
     if scaler is not None and checkpoint.get("scaler"):
         scaler.load_state_dict(checkpoint["scaler"])

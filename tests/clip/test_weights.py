@@ -119,9 +119,10 @@ def test_what_does_not_fit_is_named(clip_state, tmp_path, edit, message):
 
 
 def test_a_torn_file_is_named(tmp_path):
-    (tmp_path / "torn.pt").write_bytes(b"PK\x03\x04 torn")
-    with pytest.raises(ValueError, match=r"torn\.pt"):
-        clip.load(str(tmp_path / "torn.pt"))
+    for name in ("torn.pt", "torn.safetensors"):
+        (tmp_path / name).write_bytes(b"PK\x03\x04 torn")
+        with pytest.raises(ValueError, match=f"Cannot read '.*{name}'"):
+            clip.load(str(tmp_path / name))
 
 
 @pytest.mark.parametrize(

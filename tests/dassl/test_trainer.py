@@ -198,6 +198,16 @@ def test_module_prefix_is_stripped(tmp_path):
     assert list(load_checkpoint(str(tmp_path / "model.pth.tar-4"))["state_dict"]) == ["w"]
 
 
+def interrupted(cfg, stop):
+    """A run that ended in epoch `stop` (from 0), before its first step."""
+    set_random_seed(1)
+    cut = build_trainer(cfg)
+    cut.before_epoch = lambda: (_ for _ in ()).throw(KeyboardInterrupt) if cut.epoch == stop else 0
+    with pytest.raises(KeyboardInterrupt):
+        cut.train()
+    return cut
+
+
 @pytest.mark.parametrize("warmup", ["constant", "linear", None])
 @pytest.mark.parametrize("style", ["CoOpStyle", "WholeStyle"])
 @pytest.mark.parametrize("stop", [1, 2, 3])
@@ -206,14 +216,55 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, warmup, style, s
     values |= {"OPTIM.WARMUP_TYPE": warmup} if warmup else {"OPTIM.WARMUP_EPOCH": 0}
     whole = run(toy_cfg(tmp_path / "d", tmp_path / "whole", style, **values))
     cfg = toy_cfg(tmp_path / "d", tmp_path / "cut", style, **values)
-    set_random_seed(1)
-    cut = build_trainer(cfg)
-    cut.before_epoch = lambda: (_ for _ in ()).throw(KeyboardInterrupt) if cut.epoch == stop else 0
-    with pytest.raises(KeyboardInterrupt):
-        cut.train()
+    interrupted(cfg, stop)
     resumed = run(cfg, seed=99)  # another state at start: the saved one must win
     assert torch.equal(weights(whole), weights(resumed))
     assert resumed.test() == whole.test()
+
+
+@pytest.mark.parametrize("pickled", ["successor", "schedule"])
+@pytest.mark.parametrize("warmup", ["constant", "linear", None])
+def test_a_folder_whose_schedule_is_a_pickled_object_resumes(tmp_path, warmup, pickled):
+    """Upstream pickles the successor of a warm-up, and with it a whole optimizer."""
+    values = {"TRAIN.CHECKPOINT_FREQ": 1, "OPTIM.MAX_EPOCH": 4, "OPTIM.NAME": "adamw"}
+    values |= {"OPTIM.WARMUP_TYPE": warmup} if warmup else {"OPTIM.WARMUP_EPOCH": 0}
+    whole = run(toy_cfg(tmp_path / "d", tmp_path / "whole", "WholeStyle", **values))
+    cfg = toy_cfg(tmp_path / "d", tmp_path / "cut", "WholeStyle", **values)
+    schedule = interrupted(cfg, 2)._scheds["Whole"]
+    path = tmp_path / "cut" / "Whole" / "model.pth.tar-2"
+    state = torch.load(path)
+    attributes = {k: v for k, v in vars(schedule).items() if k != "optimizer"}
+    torch.save(state | {"scheduler": schedule if pickled == "schedule" else attributes}, path)
+    assert (b"CosineAnnealingLR" in path.read_bytes()) == (bool(warmup) or pickled == "schedule")
+    resumed = run(cfg, seed=99)
+    assert torch.equal(weights(whole), weights(resumed))
+    torch.load(tmp_path / "cut" / "Whole" / "model.pth.tar-4", weights_only=True)  # none is left
+
+
+def test_a_schedule_with_and_one_without_warm_up_are_told_apart(tmp_path):
+    values = {"TRAIN.CHECKPOINT_FREQ": 1}
+    with_warmup = toy_cfg(tmp_path / "d", tmp_path / "with", **values)
+    without = toy_cfg(tmp_path / "d", tmp_path / "without", **values, **{"OPTIM.WARMUP_EPOCH": 0})
+    interrupted(with_warmup, 2)
+    interrupted(without, 2)
+    without.OUTPUT_DIR, with_warmup.OUTPUT_DIR = with_warmup.OUTPUT_DIR, without.OUTPUT_DIR
+    with pytest.raises(ValueError, match=r"with a warm-up.*none\. Set OPTIM\.WARMUP_EPOCH to 1"):
+        run(without)
+    with pytest.raises(ValueError, match=r"has no warm-up, this run's has OPTIM\.WARMUP_EPOCH 1"):
+        run(with_warmup)
+
+
+def test_a_file_that_cannot_be_resumed_from_falls_back_to_the_one_before(tmp_path, capsys):
+    cfg = toy_cfg(tmp_path / "d", tmp_path / "out", **{"TRAIN.CHECKPOINT_FREQ": 1})
+    whole = run(cfg)
+    folder = tmp_path / "out" / "prompt_learner"
+    torch.save({"epoch": 3, "state_dict": [1]}, folder / "model.pth.tar-3")
+    assert torch.equal(weights(whole), weights(run(cfg, seed=99)))
+    assert "Trying the one before it" in capsys.readouterr().out
+    for epoch in (1, 2, 3):
+        torch.save({"state_dict": {}}, folder / f"model.pth.tar-{epoch}")
+    with pytest.raises(ValueError, match=r"tar-1' is no checkpoint: it has no 'epoch'"):
+        run(cfg)
 
 
 def test_a_torn_newest_file_falls_back_to_the_one_before(tmp_path, capsys):
@@ -252,6 +303,9 @@ def test_base_load_model_prints_what_it_loads(tmp_path, capsys):
     assert f"Load {path} to Whole (epoch=3, val_result=n/a)" in capsys.readouterr().out
     with pytest.raises(FileNotFoundError, match=r"model\.pth\.tar-7"):
         trainer.load_model(str(tmp_path / "out"), epoch=7)
+    torch.save({"w": torch.ones(1)}, path)
+    with pytest.raises(ValueError, match=r"tar-3' is no checkpoint: it has no 'state_dict'"):
+        trainer.load_model(str(tmp_path / "out"), epoch=3)
 
 
 def test_no_test_trains_only(tmp_path, capsys):

@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from dassl.utils import load_checkpoint
 
 __all__ = ["MODEL_NAME", "find_checkpoint", "read_checkpoint", "run_metadata"]
@@ -73,9 +75,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if path.suffix == ".safetensors":
         return _read_exported(path)
     checkpoint = load_checkpoint(str(path))
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+    if "state_dict" not in checkpoint:
         raise ValueError(f"{str(path)!r} is no checkpoint: it has no 'state_dict'")
+    state = checkpoint["state_dict"]
+    if not isinstance(state, dict) or not all(map(_is_tensor_item, state.items())):
+        raise ValueError(f"{str(path)!r} is no checkpoint: its 'state_dict' is not of tensors")
     return checkpoint
+
+
+def _is_tensor_item(item: tuple[Any, Any]) -> bool:
+    return isinstance(item[0], str) and isinstance(item[1], Tensor)
 
 
 def _read_exported(path: Path) -> dict[str, Any]:
@@ -85,8 +94,10 @@ def _read_exported(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             metadata = json.loads((file.metadata() or {}).get("mmrl", "{}"))
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(f"Cannot read {str(path)!r}: {error}") from error
+    if not isinstance(metadata, dict):
+        raise ValueError(f"Cannot read {str(path)!r}: its metadata 'mmrl' is no JSON object")
     return {"state_dict": state, "epoch": metadata.get("epoch"), "metadata": metadata}
 
 

@@ -166,7 +166,9 @@ def _join(parts: list[dict[str, Any]], shape: torch.Size) -> dict[str, Any]:
 def _frozen_tensors(model: MMRLModel, learned: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """CLIP's tensors under the published keys."""
     named = {name: p for name, p in model.named_parameters() if name not in learned}
-    published = {_FROZEN.sub(r"\1_encoder.", name): p for name, p in named.items()}
+    published: dict[str, Tensor] = {
+        _FROZEN.sub(r"\1_encoder.", name): p for name, p in named.items()
+    }
     published.pop(_NEVER_PUBLISHED, None)
     return published
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dassl.utils import load_checkpoint
+from dassl.utils.restoring import restore_schedule
 from dassl.utils.torchtools import (
     atomic_save,
     has_checkpoint,
@@ -23,6 +24,10 @@ __all__ = ["FREE_KEYS", "ResumeFile", "newest_checkpoint", "restore"]
 
 # Where results go and how fast they come may change between two starts; nothing else may.
 FREE_KEYS = {"OUTPUT_DIR", "RESUME", "DATASET.ROOT", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ"}
+_KEYS = (
+    *("settings", "state_dict", "optimizer", "scheduler"),
+    *("random_states", "epoch", "best_result"),
+)
 
 
 def newest_checkpoint(directory: str) -> tuple[str, dict[str, Any]] | None:
@@ -31,15 +36,21 @@ def newest_checkpoint(directory: str) -> tuple[str, dict[str, Any]] | None:
     return newest_readable_checkpoint(folder) if has_checkpoint(folder) else None
 
 
-def restore(model: MMRLModel, optim: Any, sched: Any, scaler: Any, state: dict[str, Any]) -> None:
-    """Put a run back where a checkpoint, or a resume file, left it; published ones included."""
+def restore(
+    model: MMRLModel, optim: Any, sched: Any, scaler: Any, state: dict[str, Any], path: str
+) -> None:
+    """Put a run back where a checkpoint, or a resume file, left it; published ones included.
+
+    Raises:
+        ValueError: the state does not fit this run.
+    """
     load_learned(model, state["state_dict"])
     if (stored := state.get("optimizer")) is not None:
         if len(stored["state"]) != len(model.learned()):  # a tensor a layer, as published
             stored = optimizer_state(stored, state["state_dict"], model.learned())
         optim.load_state_dict(stored)
     if state.get("scheduler") is not None:
-        sched.load_state_dict(state["scheduler"])
+        restore_schedule(sched, state["scheduler"], path)
     if scaler is not None and state.get("scaler"):
         scaler.load_state_dict(state["scaler"])
     if "random_states" in state:
@@ -65,9 +76,15 @@ class ResumeFile:
         """What was saved.
 
         Raises:
-            ValueError: the run that was stopped had other settings; the message names one.
+            ValueError: the run that was stopped had other settings; the message names one. Or the
+                file is torn or another one.
         """
         state = load_checkpoint(self.path)
+        if missing := [key for key in _KEYS if key not in state]:
+            raise ValueError(
+                f"{self.path} is no resume file: it lacks {missing[0]!r}. Remove it to go on from "
+                "the newest checkpoint beside it, or to start afresh."
+            )
         before, now = state["settings"], _plain(settings)
         changed = sorted(k for k in before | now if before.get(k) != now.get(k))
         if changed:

@@ -30,7 +30,7 @@ def sizes_of(state: Mapping[str, Tensor]) -> LearnedSizes:
     """The sizes of a published, or own, checkpoint's `state_dict`.
 
     Raises:
-        ValueError: it holds no representation learner; names the key that is missing.
+        ValueError: it holds no representation learner; names the key that is missing or misshapen.
     """
     own = stack_layers(state)
     if "learner.space" not in own:
@@ -44,20 +44,27 @@ def sizes_of(state: Mapping[str, Tensor]) -> LearnedSizes:
     wanted += ["learner.projection.A"] if is_shared else ["learner.projection.weight"]
     if missing := [name for name in wanted if name not in own]:
         raise ValueError(f"The checkpoint lacks the tensors of {missing[0]}")
-    num_tokens, rep_dim = own["learner.space"].shape
-    stacked = own[f"learner.to_image.{maps[1]}"]  # (layers, D, r or d_r)
+    num_tokens, rep_dim = _shape(own, "learner.space", 2)
+    num_layers, vision_width, last = _shape(own, f"learner.to_image.{maps[1]}", 3)
     return LearnedSizes(
         trainer="MMRLpp" if is_shared else "MMRL",
         num_tokens=num_tokens,
         rep_dim=rep_dim,
-        num_layers=len(stacked),
-        vision_width=stacked.shape[1],
-        text_width=own[f"learner.to_text.{maps[1]}"].shape[1],
-        layer_rank=stacked.shape[2] if is_shared else None,
-        projection_rank=own["learner.projection.A"].shape[1] if is_shared else None,
+        num_layers=num_layers,
+        vision_width=vision_width,
+        text_width=_shape(own, f"learner.to_text.{maps[1]}", 3)[1],
+        layer_rank=last if is_shared else None,
+        projection_rank=_shape(own, "learner.projection.A", 2)[1] if is_shared else None,
         num_learned=sum(tensor.numel() for tensor in own.values()),
         num_tensors=sum(map(is_learned, state)),
     )
+
+
+def _shape(own: Mapping[str, Tensor], name: str, num_dims: int) -> tuple[int, ...]:
+    """The shape of a matrix, or of a stack of matrices, a layer each."""
+    if own[name].dim() != num_dims:
+        raise ValueError(f"The checkpoint's {name} has no such shape: {tuple(own[name].shape)}")
+    return tuple(own[name].shape)
 
 
 def adapt_config(

@@ -55,6 +55,11 @@ class MMRLModel(nn.Module):
     which tokens enter each tower. What trains is the learner, nothing else.
     """
 
+    frozen_text: Tensor  # (C, E) w0, L2-normalised
+    learner: RepresentationLearner
+    image_encoder: ImageEncoder
+    text_encoder: TextEncoder
+
     def __init__(
         self,
         clip: CLIP,
@@ -71,7 +76,7 @@ class MMRLModel(nn.Module):
         self.text_encoder = TextEncoder(clip.text, text, prompts, class_chunk)
         self.alpha = alpha
         frozen_text = normalise(self.text_encoder.frozen)
-        self.register_buffer("frozen_text", frozen_text, persistent=False)  # (C, E) w0
+        self.register_buffer("frozen_text", frozen_text, persistent=False)
 
     def forward(self, images: Tensor) -> Output:
         """Logits and features of a batch."""

@@ -77,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     how.add_argument("--timeout", type=float, metavar="MINUTES", help="kill a run that takes "
                      "longer; it counts as failed (default: never)")  # fmt: skip
     how.add_argument("--stalled", type=float, default=30, metavar="MINUTES", help="name a run "
-                     "whose console.txt has not grown for so long (default: 30; local engine)")  # fmt: skip
+                     "whose console.txt does not grow (default: 30; not with Ray)")  # fmt: skip
     how.add_argument("--engine", choices=("local", "ray"), default="local")
     how.add_argument("--address", default=None, metavar="HOST:PORT", help="of a Ray cluster")
     return parser

@@ -8,10 +8,6 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from trainer.encoders import TextEncoder, entry_rules
-from trainer.loss import mmrl_loss
-from trainer.mmrl import build_mmrl, build_mmrlpp
-from trainer.precision import EncoderPrecision
 
 from clip import tokenize
 from clip.model import CLIP
@@ -19,7 +15,12 @@ from conftest import PUBLISHED_SPEC, recipe, tensors
 from dassl.data.transforms import build_transform
 from dassl.metrics import compute_accuracy
 from trainer.config import build_config
+from trainer.method.build import build_mmrl, build_mmrlpp
+from trainer.method.injection import Injection
+from trainer.method.model import mmrl_loss
+from trainer.method.text_encoder import TextEncoder
 from trainer.predictor import Predictor
+from trainer.step import EncoderPrecision
 
 PRODUCTS = {  # PREC or TEST.PREC: what the encoders' matrices are in
     "fp32": torch.float32,
@@ -133,9 +134,8 @@ def test_evaluation_stays_on_the_card_in_every_test_precision(method, prec, requ
         assert {p.dtype for p in frozen.matrices()} == {PRODUCTS.get(test_prec, as_published)}
         with torch.no_grad():
             assert_all_on([*model(images), *model.frozen_features(images)], "cuda")
-            model.adopt(model.snapshot())
-            shared = model.image_encoder.up_to_first(images)
-            assert_all_on(model.from_first(shared), "cuda")
+            shared = model.image_encoder.shared(images)
+            assert_all_on(model.classify(shared, model.adaptation()), "cuda")
         precision.set_mode(training=True)  # where the next one begins
 
 
@@ -159,7 +159,7 @@ def test_prompts_are_packed_where_they_are():
     """A tensor that is made without a device would land on meta here, beside the prompts."""
     tower = frozen_clip().text
     with torch.device("meta"):
-        encoder = TextEncoder(tower, entry_rules([2, 3]), PROMPTS)
+        encoder = TextEncoder(tower, Injection([2, 3]), PROMPTS)
     assert {x.device.type for x in encoder.buffers()} == {"cpu"}
 
 

@@ -68,12 +68,11 @@ class TextEncoder(nn.Module):
         _, prefix_kv = self._run_prefix(prefix, layers, tokens)
         if not self.chunks or not torch.is_grad_enabled():
             return self._project(self._run_suffixes(suffix, self._rows(), layers, prefix_kv))
-        parts = [
-            checkpoint(
-                self._run_suffixes, suffix[packed], rows, layers, prefix_kv, use_reentrant=False
-            )
-            for packed, rows in self.chunks
-        ]
+        parts = []
+        for packed, index in self.chunks:
+            rows = SuffixRows(*(tensor.to(suffix.device) for tensor in index))
+            arguments = (suffix[packed], rows, layers, prefix_kv)
+            parts.append(checkpoint(self._run_suffixes, *arguments, use_reentrant=False))
         read = torch.cat(parts)
         return self._project(read)
 

@@ -216,7 +216,8 @@ def test_tiny_models_of_each_architecture_train_save_reload_predict(name, eurosa
     with Image.open(want["path"]) as image:
         answer = model.predict([image])[0]
     assert answer.names[0] == want["predicted"]
-    assert abs(answer.probabilities[0] - float(want["probability_1"])) < 1e-6
+    # the file has six digits; a lone picture rounds otherwise than one of a batch
+    assert abs(answer.probabilities[0] - float(want["probability_1"])) < 2e-6
 
 
 def test_evidence_per_class_and_confusion(eurosat_root, clip_file, tmp_path):

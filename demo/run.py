@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from demo.data import write_data
 from demo.pretrain import WEIGHTS, expand
-from scripts.tables import harmonic_mean
+from report.tables import harmonic_mean
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 METHODS = ("ZeroshotCLIP", "MMRL", "MMRLpp")

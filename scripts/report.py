@@ -18,9 +18,9 @@ from interpreter import require_torch
 if __name__ == "__main__":
     require_torch()
 
-from scripts.plots import draw_all
-from scripts.render import to_csv, to_html, to_latex, to_markdown
-from scripts.tables import build_tables, read_results
+from report.plots import draw_all
+from report.render import to_csv, to_html, to_latex, to_markdown
+from report.tables import build_tables, read_results
 from trainer.files import write_atomically
 
 

@@ -5,7 +5,7 @@ import html
 import io
 from collections.abc import Iterable, Sequence
 
-from scripts.tables import Cell, Table
+from report.tables import Cell, Table
 
 __all__ = ["to_csv", "to_html", "to_latex", "to_markdown"]
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.render import METHOD_NAMES
-from scripts.tables import Result, Table
+from report.render import METHOD_NAMES
+from report.tables import Result, Table
 
 __all__ = ["draw_all"]
 

@@ -21,7 +21,7 @@ if __name__ == "__main__":
 from report.plots import draw_all
 from report.render import to_csv, to_html, to_latex, to_markdown
 from report.tables import build_tables, read_results
-from trainer.files import write_atomically
+from run_files import write_atomically
 
 
 def build_parser() -> argparse.ArgumentParser:

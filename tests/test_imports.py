@@ -9,7 +9,9 @@ import pytest
 
 from conftest import REPOSITORY
 
-PACKAGES = ["clip", "dassl", "datasets", "trainer", "demo", "benchmarks", "scripts", "sweep", "report"]
+PACKAGES = [
+    "clip", "dassl", "datasets", "trainer", "demo", "benchmarks", "scripts", "sweep", "report",
+]  # fmt: skip
 READER = "dassl.utils.torchfile"  # of torch files; all that clip takes from another package
 MAY_IMPORT = {
     "clip": set(),

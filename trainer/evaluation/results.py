@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from yacs.config import CfgNode
 
+from run_files import write_atomically
 from trainer.config import flatten
-from trainer.files import write_atomically
 
 __all__ = [
     "RESULTS_FILE",

@@ -1,169 +1,35 @@
-"""results.json files -> tables: mean and spread over seeds, beside the papers' numbers."""
+"""Results -> tables: mean and spread over seeds, beside the papers' numbers."""
 
-import csv
-import json
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from statistics import mean, pstdev
+from collections.abc import Callable, Iterable, Sequence
+from statistics import mean
 from typing import NamedTuple
 
-from datasets.catalog import CATALOG
+from datasets.catalog import VARIANTS
+from report.cells import Cell, Column, Protocol, Row, RowKind, Table
+from report.paper import Paper, Published
+from report.results import Result
 
-__all__ = ["Cell", "Result", "Table", "build_tables", "read_results"]
+__all__ = ["build_tables", "harmonic_mean"]
 
-NUMBERS = Path(__file__).with_name("paper_numbers.csv")
-VARIANTS = ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r")
-ELEVEN = {entry.config for entry in CATALOG} - set(VARIANTS)
-AVERAGED = {
-    "base_to_novel": ELEVEN,
-    "cross_datasets": ELEVEN - {"imagenet"},
-    "domain_generalization": set(VARIANTS),
-    "few_shot": ELEVEN,
-}
-NEAR_POINTS = 2.0
-AVERAGE = "average"
-
-
-class Result(NamedTuple):
-    """One evaluated run."""
-
-    trainer: str
-    dataset: str  # stem of the config
-    task: str
-    subsample: str
-    shots: int
-    seed: int
-    accuracy: float  # percent
-    folder: Path
-
-
-class Cell(NamedTuple):
-    """One figure over seeds, in percent, beside what was published."""
-
-    values: tuple[float, ...]
-    missing: tuple[int, ...] = ()  # seeds
-    published: float | None = None
-    rerun: float | None = None  # by third parties
-    computed: float | None = None  # instead of the mean of the values
-
-    @property
-    def mean(self) -> float | None:
-        """None where nothing was run."""
-        if self.computed is not None:
-            return self.computed
-        return mean(self.values) if self.values else None
-
-    @property
-    def spread(self) -> float:
-        """Population standard deviation over seeds."""
-        return pstdev(self.values) if self.values else 0.0
-
-    @property
-    def difference(self) -> float | None:
-        """Mean less published."""
-        if self.mean is None or self.published is None:
-            return None
-        return self.mean - self.published
-
-    @property
-    def verdict(self) -> str:
-        """Whether the published number lies within the seeds' own range, near, or outside."""
-        if self.difference is None or self.published is None or not self.values:
-            return ""
-        if min(self.values) <= self.published <= max(self.values):
-            return "inside"
-        near = abs(self.difference) <= NEAR_POINTS
-        return f"inside {NEAR_POINTS:.0f} points" if near else "outside"
-
-
-class Table(NamedTuple):
-    """Cells by row and column."""
-
-    title: str
-    trainer: str
-    columns: tuple[str, ...]
-    rows: dict[str, dict[str, Cell]]
-
-    @property
-    def missing(self) -> list[str]:
-        """A sentence for every cell that lacks seeds."""
-        return [
-            f"{self.title}, {row}, {column}: seeds {', '.join(map(str, cell.missing))} missing"
-            for row, cells in self.rows.items()
-            for column, cell in cells.items()
-            if cell.missing
-        ]
-
-
-def read_results(folder: Path) -> list[Result]:
-    """Every finished run below `folder`."""
-    stems = {entry.name: entry.config for entry in CATALOG}
-    found = []
-    for path in sorted(folder.rglob("results.json")):
-        r = json.loads(path.read_text())
-        if "accuracy" not in r:
-            continue
-        dataset = stems.get(r["dataset"], r["dataset"].lower())
-        found.append(
-            Result(
-                r["trainer"],
-                dataset,
-                r["task"],
-                r["subsample_classes"],
-                r["num_shots"],
-                r["seed"],
-                r["accuracy"],
-                path.parent,
-            )
-        )
-    return found
-
-
-class Paper:
-    """The published numbers, by method, protocol, data set and metric."""
-
-    def __init__(self) -> None:
-        with open(NUMBERS, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        self.values = {
-            (r["method"], r["protocol"], r["dataset"], r["metric"]): float(r["value"]) for r in rows
-        }
-
-    def of_average(self, trainer: str, protocol: str, datasets: Iterable[str], metric: str) -> dict:
-        """The same for an average, if it is over the data sets that the papers average over."""
-        if set(datasets) != AVERAGED[protocol]:
-            return {}
-        return self.look_up(trainer, protocol, AVERAGE, metric)
-
-    def look_up(self, trainer: str, protocol: str, dataset: str, metric: str) -> dict:
-        """`published` and `rerun` of a cell; None where there is no number."""
-        name = {"ZeroshotCLIP": "CLIP", "MMRLpp": "MMRL++"}.get(trainer, trainer)
-        key = (protocol, dataset, metric)
-        own = self.values.get((name, *key), self.values.get((trainer, *key)))
-        return {"published": own, "rerun": self.values.get((f"{trainer}_rerun", *key))}
+BASE, NOVEL, H = Column("base", "base"), Column("novel", "novel"), Column("H", "hm")
+ACCURACY = Column("accuracy", "accuracy")
+SOURCE = "imagenet"  # of both protocols that evaluate elsewhere
 
 
 def build_tables(results: Iterable[Result], seeds: Sequence[int], partial: bool) -> list[Table]:
-    """All tables that the results allow, a method each; averages only of complete rows."""
+    """All tables that the results allow, a method each.
+
+    Averages are of rows with all seeds only; with `partial`, of what is there.
+    """
     results, paper = list(results), Paper()
     tables = []
     for trainer in dict.fromkeys(r.trainer for r in results):
-        own = [r for r in results if r.trainer == trainer]
+        own = _Runs(trainer, [r for r in results if r.trainer == trainer], paper, seeds, partial)
         for build in (_base_to_novel, _cross_datasets, _domains, _few_shot):
-            table = build(trainer, own, paper, seeds, partial)
-            if table is not None:
+            table = build(own)
+            if table.rows:
                 tables.append(table)
     return tables
-
-
-def _by_seed(results: Iterable[Result], **wanted: object) -> dict[int, float]:
-    chosen = [r for r in results if all(getattr(r, k) == v for k, v in wanted.items())]
-    return {r.seed: r.accuracy for r in sorted(chosen, key=lambda r: r.seed)}
-
-
-def _cell(by_seed: dict[int, float], seeds: Sequence[int], numbers: dict) -> Cell:
-    missing = tuple(seed for seed in seeds if seed not in by_seed)
-    return Cell(tuple(by_seed.values()), missing, **numbers)
 
 
 def harmonic_mean(base: float, novel: float) -> float:
@@ -171,128 +37,147 @@ def harmonic_mean(base: float, novel: float) -> float:
     return 2 * base * novel / (base + novel) if base + novel else 0.0
 
 
-def _base_to_novel(
-    trainer: str, results: list[Result], paper: Paper, seeds: Sequence[int], partial: bool
-) -> Table | None:
-    own = [r for r in results if r.task == "B2N" and r.subsample in ("base", "new")]
-    rows: dict[str, dict[str, Cell]] = {}
-    for dataset in dict.fromkeys(r.dataset for r in own):
-        base = _by_seed(own, dataset=dataset, subsample="base")
-        novel = _by_seed(own, dataset=dataset, subsample="new")
-        both = {seed: harmonic_mean(base[seed], novel[seed]) for seed in base if seed in novel}
-        rows[dataset] = {
-            column: _cell(by_seed, seeds, paper.look_up(trainer, "base_to_novel", dataset, metric))
-            for column, metric, by_seed in (
-                ("base", "base", base),
-                ("novel", "novel", novel),
-                ("H", "hm", both),
+class _Runs(NamedTuple):
+    """One method's runs, and what their tables need beside them."""
+
+    trainer: str
+    results: list[Result]
+    paper: Paper
+    seeds: Sequence[int]
+    partial: bool
+
+    def those(self, is_wanted: Callable[[Result], bool]) -> "_Runs":
+        """The same of some runs."""
+        return self._replace(results=[r for r in self.results if is_wanted(r)])
+
+    @property
+    def datasets(self) -> list[str]:
+        """Each once, in the order of the runs."""
+        return list(dict.fromkeys(r.dataset for r in self.results))
+
+    def by_seed(self, **wanted: object) -> dict[int, float]:
+        """Seed -> accuracy of the runs with these fields."""
+        chosen = [r for r in self.results if all(getattr(r, k) == v for k, v in wanted.items())]
+        return {r.seed: r.accuracy for r in sorted(chosen, key=lambda r: r.seed)}
+
+    def cell(
+        self, protocol: Protocol, dataset: str, column: Column, figures: dict[int, float]
+    ) -> Cell:
+        """The cell of figures by seed."""
+        missing = tuple(seed for seed in self.seeds if seed not in figures)
+        published = self.paper.look_up(self.trainer, protocol, dataset, column.metric)
+        return Cell(tuple(figures.values()), missing, *published)
+
+    def may_average(self, rows: Sequence[Row]) -> bool:
+        """Whether an average over the rows is one over the same seeds everywhere."""
+        is_whole = not any(cell.missing for row in rows for cell in row.cells.values())
+        return bool(rows) and (self.partial or is_whole)
+
+    def average(
+        self, name: str, protocol: Protocol, columns: Sequence[Column], rows: Sequence[Row]
+    ) -> Row:
+        """The row of means over `rows`, beside the papers' averages."""
+        datasets = [row.name for row in rows]
+        cells = {
+            column: _average_cell(
+                _mean_of(rows, column),
+                self.paper.of_average(self.trainer, protocol, datasets, column.metric),
             )
+            for column in columns
         }
-        rows[dataset]["H"] = _h_of_means(rows[dataset])
-    if not rows:
-        return None
-    if partial or not any(cell.missing for row in rows.values() for cell in row.values()):
-        base_mean, novel_mean = (_mean_of(rows, column) for column in ("base", "novel"))
-        numbers = {
-            column: paper.of_average(trainer, "base_to_novel", rows, metric)
-            for column, metric in (("base", "base"), ("novel", "novel"), ("H", "hm"))
-        }
-        rows["average (H of the averages)"] = {
-            "base": Cell((base_mean,), (), **numbers["base"]),
-            "novel": Cell((novel_mean,), (), **numbers["novel"]),
-            "H": Cell((harmonic_mean(base_mean, novel_mean),), (), **numbers["H"]),
-        }
-        rows["mean of H"] = {"H": Cell((_mean_of(rows, "H", len(rows) - 1),))}
-    return Table("Base to novel", trainer, ("base", "novel", "H"), rows)
+        return Row(name, RowKind.AVERAGE, cells)
 
 
-def _h_of_means(row: dict[str, Cell]) -> Cell:
-    """H as the papers give it: of the mean base and the mean novel accuracy."""
-    base, novel = row["base"].mean, row["novel"].mean
-    if base is None or novel is None:
-        return row["H"]
-    return row["H"]._replace(computed=harmonic_mean(base, novel))
+def _average_cell(value: float | None, published: Published) -> Cell:
+    return Cell(() if value is None else (value,), (), *published)
 
 
-def _mean_of(rows: dict[str, dict[str, Cell]], column: str, count: int | None = None) -> float:
-    cells = [row[column] for row in list(rows.values())[:count] if column in row]
-    return mean(cell.mean for cell in cells if cell.mean is not None)
+def _mean_of(rows: Sequence[Row], column: Column) -> float | None:
+    means = [row.cells[column].mean for row in rows]
+    known = [value for value in means if value is not None]
+    return mean(known) if known else None
 
 
-def _one_column(
-    title: str,
-    protocol: str,
-    trainer: str,
-    results: list[Result],
-    paper: Paper,
-    seeds: Sequence[int],
-    partial: bool,
-) -> Table | None:
-    rows = {
-        dataset: {
-            "accuracy": _cell(
-                _by_seed(results, dataset=dataset),
-                seeds,
-                paper.look_up(trainer, protocol, dataset, "accuracy"),
-            )
-        }
-        for dataset in dict.fromkeys(r.dataset for r in results)
+def _base_to_novel(runs: _Runs) -> Table:
+    own = runs.those(lambda r: r.task == "B2N" and r.subsample in ("base", "new"))
+    rows = [_pair_row(own, dataset) for dataset in own.datasets]
+    if own.may_average(rows):
+        rows += _pair_averages(own, rows)
+    return Table(Protocol.BASE_TO_NOVEL, own.trainer, (BASE, NOVEL, H), tuple(rows))
+
+
+def _pair_row(own: _Runs, dataset: str) -> Row:
+    base = own.by_seed(dataset=dataset, subsample="base")
+    novel = own.by_seed(dataset=dataset, subsample="new")
+    both = {seed: harmonic_mean(base[seed], novel[seed]) for seed in base if seed in novel}
+    cells = {
+        column: own.cell(Protocol.BASE_TO_NOVEL, dataset, column, figures)
+        for column, figures in ((BASE, base), (NOVEL, novel), (H, both))
     }
-    if not rows:
-        return None
-    targets = {name: row for name, row in rows.items() if name != "imagenet"}
-    if targets and (partial or not any(row["accuracy"].missing for row in targets.values())):
-        numbers = paper.of_average(trainer, protocol, targets, "accuracy")
-        average = Cell((_mean_of(targets, "accuracy"),), (), **numbers)
-        rows["average without imagenet"] = {"accuracy": average}
-    return Table(title, trainer, ("accuracy",), rows)
+    # The papers give H of the mean accuracies, which is not the mean of the seeds' H.
+    cells[H] = cells[H]._replace(computed=_h_of(cells))
+    return Row(dataset, RowKind.DATASET, cells)
 
 
-def _cross_datasets(
-    trainer: str, results: list[Result], paper: Paper, seeds: Sequence[int], partial: bool
-) -> Table | None:
-    own = [r for r in results if r.task == "CD" and r.dataset not in VARIANTS]
-    common = (trainer, own, paper, seeds, partial)
-    return _one_column("Across data sets", "cross_datasets", *common)
+def _pair_averages(own: _Runs, rows: Sequence[Row]) -> list[Row]:
+    """The papers' average, whose H is of the average accuracies; and the mean of the rows' H."""
+    name = "average (H of the averages)"
+    average = own.average(name, Protocol.BASE_TO_NOVEL, (BASE, NOVEL, H), rows)
+    h = _h_of(average.cells)
+    average.cells[H] = average.cells[H]._replace(values=() if h is None else (h,))
+    mean_of_h = {H: _average_cell(_mean_of(rows, H), Published())}
+    return [average, Row("mean of H", RowKind.AVERAGE, mean_of_h)]
 
 
-def _domains(
-    trainer: str, results: list[Result], paper: Paper, seeds: Sequence[int], partial: bool
-) -> Table | None:
-    own = [r for r in results if r.task == "CD" and r.dataset in (*VARIANTS, "imagenet")]
-    if not any(r.dataset in VARIANTS for r in own):
-        return None
-    common = (trainer, own, paper, seeds, partial)
-    return _one_column("Domain generalisation", "domain_generalization", *common)
+def _h_of(cells: dict[Column, Cell]) -> float | None:
+    base, novel = cells[BASE].mean, cells[NOVEL].mean
+    return None if base is None or novel is None else harmonic_mean(base, novel)
 
 
-def _few_shot(
-    trainer: str, results: list[Result], paper: Paper, seeds: Sequence[int], partial: bool
-) -> Table | None:
-    own = [r for r in results if r.task == "FS"]
-    shots = sorted({r.shots for r in own})
-    rows = {}
-    for dataset in dict.fromkeys(r.dataset for r in own):
-        rows[dataset] = {
-            f"{count} shots": _cell(
-                _by_seed(own, dataset=dataset, shots=count),
-                seeds,
-                paper.look_up(trainer, "few_shot", dataset, f"accuracy_{count}shot"),
-            )
-            for count in shots
-        }
-    if not rows:
-        return None
-    if partial or not any(cell.missing for row in rows.values() for cell in row.values()):
-        datasets = tuple(rows)
-        rows[AVERAGE] = {
-            column: Cell(
-                (_mean_of(rows, column),),
-                (),
-                **paper.of_average(
-                    trainer, "few_shot", datasets, f"accuracy_{column.split()[0]}shot"
-                ),
-            )
-            for column in (f"{count} shots" for count in shots)
-        }
-    return Table("Few shots", trainer, tuple(f"{count} shots" for count in shots), rows)
+def _cross_datasets(runs: _Runs) -> Table:
+    own = runs.those(lambda r: r.task == "CD" and r.dataset not in VARIANTS)
+    return _from_source(Protocol.CROSS_DATASETS, own)
+
+
+def _domains(runs: _Runs) -> Table:
+    own = runs.those(lambda r: r.task == "CD" and r.dataset in (*VARIANTS, SOURCE))
+    if own.datasets == [SOURCE]:  # it is in the table across data sets already
+        own = own.those(lambda _: False)
+    return _from_source(Protocol.DOMAINS, own)
+
+
+def _from_source(protocol: Protocol, own: _Runs) -> Table:
+    rows = [
+        Row(
+            dataset,
+            RowKind.SOURCE if dataset == SOURCE else RowKind.DATASET,
+            {ACCURACY: own.cell(protocol, dataset, ACCURACY, own.by_seed(dataset=dataset))},
+        )
+        for dataset in own.datasets
+    ]
+    targets = [row for row in rows if row.kind is RowKind.DATASET]
+    if own.may_average(targets):
+        rows.append(own.average(f"average without {SOURCE}", protocol, (ACCURACY,), targets))
+    return Table(protocol, own.trainer, (ACCURACY,), tuple(rows))
+
+
+def _few_shot(runs: _Runs) -> Table:
+    own = runs.those(lambda r: r.task == "FS")
+    counts = sorted({r.shots for r in own.results})
+    columns = tuple(Column(f"{n} shots", f"accuracy_{n}shot", n) for n in counts)
+    rows = [
+        Row(dataset, RowKind.DATASET, _shot_cells(own, dataset, columns))
+        for dataset in own.datasets
+    ]
+    if own.may_average(rows):
+        rows.append(own.average("average", Protocol.FEW_SHOT, columns, rows))
+    return Table(Protocol.FEW_SHOT, own.trainer, columns, tuple(rows))
+
+
+def _shot_cells(own: _Runs, dataset: str, columns: Sequence[Column]) -> dict[Column, Cell]:
+    return {
+        column: own.cell(
+            Protocol.FEW_SHOT, dataset, column, own.by_seed(dataset=dataset, shots=column.shots)
+        )
+        for column in columns
+    }

@@ -43,7 +43,7 @@ def test_a_damaged_file_is_one_sentence_with_its_path(content, message, tmp_path
 
 def test_a_folder_in_its_place_cannot_be_read(tmp_path):
     (tmp_path / RESULTS_FILE).mkdir()
-    with pytest.raises(ValueError, match="cannot be read .*; remove it"):
+    with pytest.raises(ValueError, match=r"cannot be read .*; remove it"):
         RunResults.read(tmp_path)
 
 

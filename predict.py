@@ -165,7 +165,7 @@ def main(argv: list[str] | None = None) -> int:
         text = json.dumps([row._asdict() for row in rows], indent=2, ensure_ascii=False)
         args.json.write_text(text + "\n", encoding="utf-8")
     if args.html:
-        from scripts.gallery import to_page
+        from report.gallery import to_page
 
         args.html.write_text(to_page(rows, model.reads), encoding="utf-8")
     if unreadable:

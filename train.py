@@ -153,7 +153,7 @@ def prepare(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
 
 def evaluate_many(trainer: Any, args: argparse.Namespace, origins: dict, started: float) -> None:
     """Evaluate several runs in one pass; OUTPUT_DIR gets a folder for each."""
-    from trainer.evaluation.results import collect_results, write_results
+    from trainer.evaluation.results import collect_results
 
     common = os.path.commonpath([os.path.abspath(path) for path in args.model_dir])
     for path, results in zip(
@@ -161,7 +161,7 @@ def evaluate_many(trainer: Any, args: argparse.Namespace, origins: dict, started
     ):
         trainer.results = results
         folder = os.path.join(trainer.cfg.OUTPUT_DIR, os.path.relpath(path, common))
-        written = write_results(collect_results(trainer, origins, started), folder)
+        written = collect_results(trainer, origins, started, folder).write()
         print(f"Results are in {written}")
 
 
@@ -195,10 +195,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if hasattr(trainer, "results"):
-        from trainer.evaluation.results import collect_results, write_results
+        from trainer.evaluation.results import collect_results
 
-        results = collect_results(trainer, origins, started)
-        print(f"Results are in {write_results(results, trainer.cfg.OUTPUT_DIR)}")
+        found = collect_results(trainer, origins, started, trainer.cfg.OUTPUT_DIR)
+        print(f"Results are in {found.write()}")
     return 0
 
 

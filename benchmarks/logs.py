@@ -3,12 +3,13 @@
 A folder is read with all logs of it (a run that was resumed has one a start) and results.json.
 """
 
-import json
 import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from run_files import RESULTS_FILE, RunResults
 
 __all__ = ["RunLog", "Step", "read_run"]
 
@@ -73,14 +74,14 @@ def read_run(path: Path) -> RunLog:
         return run
     # The first log has no date in its name; the others sort by theirs.
     logs = [*path.glob("log.txt"), *sorted(path.glob("log.txt-*"))]
-    results = path / "results.json"
-    if not logs and not results.is_file():
+    has_results = (path / RESULTS_FILE).is_file()
+    if not logs and not has_results:
         raise FileNotFoundError(f"{str(path)!r} holds neither log.txt nor results.json")
     run = RunLog(str(path))
     for log in logs:
         _go_on(run, _read_log(log))
-    if results.is_file():
-        _add_results(run, results)
+    if has_results:
+        _add_results(run, RunResults.read(path))
     return run
 
 
@@ -95,13 +96,9 @@ def _go_on(run: RunLog, later: RunLog) -> None:
     run.num_batches = later.num_batches or run.num_batches
 
 
-def _add_results(run: RunLog, path: Path) -> None:
-    try:
-        results: Any = json.loads(path.read_text(encoding="utf-8"))
-        run.counts[results["split"]] = int(results["correct"]), int(results["total"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{str(path)!r} is torn or not of a run; remove it") from error
-    run.draw = results.get("draw_sha256") or ""
+def _add_results(run: RunLog, results: RunResults) -> None:
+    run.counts[results.need("split")] = results.need("correct"), results.need("total")
+    run.draw = results.draw_sha256 or ""
 
 
 def _read_log(path: Path) -> RunLog:

@@ -5,7 +5,7 @@ Sizes are the published ones; split files and class names are on Google Drive un
 
 from typing import NamedTuple
 
-__all__ = ["CATALOG", "Entry", "find"]
+__all__ = ["CATALOG", "ELEVEN", "VARIANTS", "Entry", "find"]
 
 
 class Entry(NamedTuple):
@@ -125,6 +125,9 @@ CATALOG = (
         ("https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar",),
     ),
 )  # fmt: skip
+# Of ImageNet, evaluated alone.
+VARIANTS = ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r")
+ELEVEN = tuple(entry.config for entry in CATALOG if entry.config not in VARIANTS)
 
 
 def find(name: str) -> Entry:

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from demo.world import FIELD, render
-from trainer.files import write_atomically
+from run_files import write_atomically
 
 __all__ = ["CLASSES", "write_data"]
 

@@ -13,10 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 from PIL import Image
 
+from trainer.published_values import METHOD_NAMES
+
 __all__ = ["draw"]
 
 COLOURS = {"ZeroshotCLIP": "#8d99ae", "MMRL": "#2a6f97", "MMRLpp": "#e07a5f"}
-LABELS = {"ZeroshotCLIP": "zero-shot CLIP", "MMRL": "MMRL", "MMRLpp": "MMRL++"}
 
 
 def draw(output: Path, table: dict[str, dict[str, list[float]]], sheet: dict[str, Path]) -> Path:
@@ -39,7 +40,7 @@ def _draw_bars(axes: Axes, table: dict[str, dict[str, list[float]]]) -> None:
         spreads = [pstdev(values) for values in row.values()]
         axes.bar(
             places, heights, width, yerr=spreads, capsize=3,
-            color=COLOURS[method], label=LABELS[method],
+            color=COLOURS[method], label=METHOD_NAMES[method],
         )  # fmt: skip
         for place, height, spread in zip(places, heights, spreads, strict=True):
             axes.annotate(

@@ -9,7 +9,6 @@ in the output folder. Started again, it goes on where it was stopped.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -22,7 +21,8 @@ from tqdm import tqdm
 
 from demo.data import write_data
 from demo.pretrain import WEIGHTS, expand
-from scripts.tables import harmonic_mean
+from report.tables import harmonic_mean
+from run_files import RESULTS_FILE, RunResults
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 METHODS = ("ZeroshotCLIP", "MMRL", "MMRLpp")
@@ -69,7 +69,7 @@ def run_pair(output: Path, method: str, seed: int, bar: tqdm) -> None:
     """
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     for half in HALVES:
-        if not (run_folder(output, method, half, seed) / "results.json").is_file():
+        if not (run_folder(output, method, half, seed) / RESULTS_FILE).is_file():
             done = subprocess.run(
                 command(output, method, half, seed),
                 cwd=REPOSITORY,
@@ -86,8 +86,8 @@ def run_pair(output: Path, method: str, seed: int, bar: tqdm) -> None:
 
 def read_results(output: Path, method: str, half: str, seeds: Iterable[int]) -> list[float]:
     """The accuracy in percent of every seed."""
-    files = [run_folder(output, method, half, seed) / "results.json" for seed in seeds]
-    return [json.loads(file.read_text())["accuracy"] for file in files]
+    folders = [run_folder(output, method, half, seed) for seed in seeds]
+    return [RunResults.read(folder).need("accuracy") for folder in folders]
 
 
 def summarise(output: Path, seeds: list[int]) -> dict[str, dict[str, list[float]]]:

@@ -6,9 +6,6 @@ DATA=/data python scripts/one_run.py few_shot train mmrlpp dtd 1 16 TRAIN.PRINT_
 
 import os
 import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from interpreter import hand_over
 

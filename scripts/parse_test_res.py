@@ -7,12 +7,14 @@ Each seed folder gives its results.json, or else the last result of its log.txt.
 """
 
 import argparse
-import json
 import re
 import sys
 from collections import OrderedDict
 from pathlib import Path
 from statistics import mean, pstdev
+
+import interpreter  # noqa: F401  its stand-in finds the repository
+from run_files import RESULTS_FILE, RunResults
 
 KEYS = {"accuracy": "accuracy", "error": "error_rate", "macro_f1": "macro_f1"}
 
@@ -26,16 +28,19 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--ci95", action="store_true", help="95%% interval instead of the spread")
     parser.add_argument("--test-log", action="store_true", help="the logs are of evaluations")
     parser.add_argument("--multi-exp", action="store_true", help="directory holds experiments")
-    parser.add_argument("--keyword", default="accuracy", help="accuracy, error or macro_f1")
+    parser.add_argument("--keyword", choices=KEYS, default="accuracy", help="which figure")
     parser.add_argument("--seeds", default="1,2,3", help="that should be there (default: 1,2,3)")
     return parser
 
 
 def read_run(folder: Path, keyword: str) -> float | None:
-    """The figure in percent; None if the run was not finished."""
-    path = folder / "results.json"
-    if path.is_file():
-        return json.loads(path.read_text()).get(KEYS.get(keyword, keyword))
+    """The figure in percent; None if the run was not finished.
+
+    Raises:
+        ValueError: results.json is damaged.
+    """
+    if (folder / RESULTS_FILE).is_file():
+        return getattr(RunResults.read(folder), KEYS[keyword])
     log = folder / "log.txt"
     if not log.is_file():
         return None
@@ -77,7 +82,11 @@ def main(argv: list[str] | None = None) -> int:
     folders = [args.directory]
     if args.multi_exp:
         folders = sorted(path for path in args.directory.iterdir() if path.is_dir())
-    means = [parse_experiment(folder, args) for folder in folders]
+    try:
+        means = [parse_experiment(folder, args) for folder in folders]
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     found = [value for value in means if value is not None]
     if args.multi_exp and found:
         print(f"Average performance\n* {args.keyword}: {mean(found):.2f}%")

@@ -11,17 +11,16 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from interpreter import require_torch
 
 if __name__ == "__main__":
     require_torch()
 
-from scripts.plots import draw_all
-from scripts.render import to_csv, to_html, to_latex, to_markdown
-from scripts.tables import build_tables, read_results
-from trainer.files import write_atomically
+from report.plots import draw_all
+from report.render import to_csv, to_html, to_latex, to_markdown
+from report.results import read_results
+from report.tables import build_tables
+from run_files import write_atomically
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -30,21 +29,32 @@ def build_parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path, help="where the runs' results.json are, at any depth")
-    parser.add_argument("--seeds", default="1,2,3", help="that belong to a cell (default: 1,2,3)")
+    parser.add_argument("--seeds", type=_seeds, default=[1, 2, 3], metavar="N,M",
+                        help="that belong to a cell (default: 1,2,3)")  # fmt: skip
     parser.add_argument("--partial", action="store_true", help="average what is there")
     parser.add_argument("--out", type=Path, help="folder to write (default: FOLDER/report)")
     return parser
 
 
+def _seeds(text: str) -> list[int]:
+    names = text.split(",")
+    if not all(name.strip().isdecimal() for name in names):
+        raise argparse.ArgumentTypeError(f"whole numbers with commas are needed, got {text!r}")
+    return [int(name) for name in names]
+
+
 def main(argv: list[str] | None = None) -> int:
     """Read, print, write."""
     args = build_parser().parse_args(argv)
-    results = read_results(args.folder)
+    try:
+        results = read_results(args.folder)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     if not results:
         print(f"error: no results.json below {args.folder}", file=sys.stderr)
         return 2
-    seeds = [int(seed) for seed in args.seeds.split(",")]
-    tables = build_tables(results, seeds, args.partial)
+    tables = build_tables(results, args.seeds, args.partial)
     markdown = to_markdown(tables)
     print(markdown)
     out = args.out or args.folder / "report"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from interpreter import REPOSITORY, python_for_runs
+from run_files import RESULTS_FILE, RunResults
 from sweep.claims import Claim, UnreadableClaim
 from sweep.runs import Run, below
 
@@ -107,27 +108,21 @@ def stored_outcome(run: Run, settings: Settings) -> Outcome | None:
     Raises:
         ValueError: the run's settings are wrong.
     """
-    path = folder_of(run, settings) / "results.json"
-    if not path.is_file():
+    folder = folder_of(run, settings)
+    if not (folder / RESULTS_FILE).is_file():
         return None
     try:
-        results = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        return Outcome(State.CONFLICT, f"{path} cannot be read ({_in_a_line(error)}); remove it")
-    if not _is_of_a_run(results):
-        return Outcome(State.CONFLICT, f"{path} does not hold a run's results; remove it")
-    return _compare(results.get("config", {}), run, settings, path)
+        results = RunResults.read(folder)
+    except FileNotFoundError:  # removed since
+        return None
+    except ValueError as error:
+        return Outcome(State.CONFLICT, str(error))
+    return _compare(results, run, settings)
 
 
-def _is_of_a_run(results: Any) -> bool:
-    # train.py always writes a config; other programs' results have a figure at least.
-    if not isinstance(results, dict) or not isinstance(results.get("config", {}), dict):
-        return False
-    return "config" in results or isinstance(results.get("accuracy"), (int, float))
-
-
-def _compare(have: dict[str, Any], run: Run, settings: Settings, path: Path) -> Outcome:
+def _compare(results: RunResults, run: Run, settings: Settings) -> Outcome:
     """Finished if results.json was made with the config of the run; keys it lacks are no matter."""
+    have = results.config
     if not have:
         return Outcome(State.FINISHED)
     from trainer.checkpoints.resume import FREE_KEYS
@@ -137,8 +132,8 @@ def _compare(have: dict[str, Any], run: Run, settings: Settings, path: Path) -> 
         if wanted[key] != have[key]:
             return Outcome(
                 State.CONFLICT,
-                f"{path} was made with {key} {have[key]}, now it is {wanted[key]}; remove the "
-                "folder, or use another --output",
+                f"{results.path} was made with {key} {have[key]}, now it is {wanted[key]}; "
+                "remove the folder, or use another --output",
             )
     return Outcome(State.FINISHED)
 

@@ -13,7 +13,8 @@ __all__ = ["METHODS", "PROTOCOLS", "SEEDS", "Run", "list_runs", "units"]
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "datasets"
 METHODS = {"mmrlpp": "MMRLpp", "mmrl": "MMRL"}
 SEEDS = (1, 2, 3)
-ELEVEN = (
+# Each in the order of its published script.
+BASE_TO_NOVEL = (
     "eurosat dtd ucf101 oxford_flowers oxford_pets fgvc_aircraft caltech101 food101 stanford_cars "
     "sun397 imagenet"
 ).split()
@@ -137,7 +138,7 @@ class Protocol(NamedTuple):
 
 
 PROTOCOLS = {
-    "base_to_novel": Protocol(base_to_novel, ELEVEN, (16,)),
+    "base_to_novel": Protocol(base_to_novel, BASE_TO_NOVEL, (16,)),
     "cross_datasets": Protocol(cross_datasets, ["imagenet", *TARGETS], (16,)),
     "few_shot": Protocol(few_shot, FEW_SHOT, (1, 2, 4, 8, 16)),
 }

@@ -9,7 +9,9 @@ import pytest
 
 from conftest import REPOSITORY
 
-PACKAGES = ["clip", "dassl", "datasets", "trainer", "demo", "benchmarks", "scripts", "sweep"]
+PACKAGES = [
+    "clip", "dassl", "datasets", "trainer", "demo", "benchmarks", "scripts", "sweep", "report",
+]  # fmt: skip
 READER = "dassl.utils.torchfile"  # of torch files; all that clip takes from another package
 MAY_IMPORT = {
     "clip": set(),
@@ -17,6 +19,7 @@ MAY_IMPORT = {
     "datasets": {"dassl"},
     "trainer": {"clip", "dassl"},
     "sweep": {"trainer", "datasets"},
+    "report": {"trainer", "datasets", "dassl"},
 }
 FILES = sorted(p for name in PACKAGES for p in (REPOSITORY / name).rglob("*.py"))
 
@@ -50,6 +53,23 @@ def test_the_reader_of_torch_files_needs_python_and_torch_alone():
     for path in (REPOSITORY / READER.replace(".", "/")).glob("*.py"):
         names = {name for name in imported_names(path) if not name.startswith(READER)}
         assert {name.split(".")[0] for name in names} <= allowed, path
+
+
+@pytest.mark.parametrize("name", ["interpreter.py", "run_files.py"])
+def test_what_every_package_may_use_needs_python_alone(name):
+    names = {name.split(".")[0] for name in imported_names(REPOSITORY / name)}
+    assert names <= set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("how", ["path", "module"])
+@pytest.mark.parametrize("name", ["sweep", "report", "parse_test_res"])
+def test_a_command_starts_by_its_path_and_as_a_module(name, how, tmp_path):
+    """scripts/sweep.py and scripts/report.py bear the names of packages."""
+    words = [str(REPOSITORY / f"scripts/{name}.py")] if how == "path" else ["-m", f"scripts.{name}"]
+    cwd = tmp_path if how == "path" else REPOSITORY
+    command = [sys.executable, *words, "--help"]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, check=True, text=True)
+    assert done.stdout.startswith(f"usage: {name}.py")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(REPOSITORY)))

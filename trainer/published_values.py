@@ -1,10 +1,13 @@
-"""The prompt template of each data set: class name -> prompt."""
+"""Published names and words: of the methods, and the prompt template of each data set."""
 
 import os
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["print_classes", "prompts"]
+__all__ = ["METHOD_NAMES", "print_classes", "prompts"]
+
+# Registered trainer -> name for people.
+METHOD_NAMES = {"MMRL": "MMRL", "MMRLpp": "MMRL++", "ZeroshotCLIP": "zero-shot CLIP"}
 
 _DEFAULT = "a photo of a {}."
 _TEMPLATES = {

@@ -248,8 +248,8 @@ WRONG = [
     (lambda path: path.write_text("hello\n"), r"has no training step and no result"),
     (lambda path: path.write_bytes(bytes(range(256)) * 40), r"has no training step and no result"),
     (lambda path: path.write_text(""), r"has no training step and no result"),
-    (lambda path: write(path / "results.json", ["{"]), r"results\.json' is torn or not of a run"),
-    (lambda path: write(path / "results.json", ["[1]"]), r"results\.json' is torn or not of a run"),
+    (lambda path: write(path / "results.json", ["{"]), r"results\.json cannot be read"),
+    (lambda path: write(path / "results.json", ["[1]"]), r"results\.json does not hold a run"),
     (lambda path: write(path, result_of(split="val")), r"have nothing in common"),
 ]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from trainer.checkpoints.find import find_checkpoint, read_checkpoint, run_metadata
 from trainer.checkpoints.sizes import is_learned, sizes_of
+from trainer.published_values import METHOD_NAMES
 
 __all__ = ["describe", "export"]
 
@@ -42,7 +43,7 @@ def describe(path: str, epoch: int | None = None) -> str:
     s = sizes_of(checkpoint["state_dict"])
     lines = {
         "file": source,
-        "method": {"MMRLpp": "MMRL++"}.get(s.trainer, s.trainer),
+        "method": METHOD_NAMES[s.trainer],
         "epoch": checkpoint.get("epoch"),
         "K, tokens": s.num_tokens,
         "d_r, space width": s.rep_dim,

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from dassl.utils import load_checkpoint
+from run_files import RESULTS_FILE, RunResults
 
 __all__ = ["MODEL_NAME", "find_checkpoint", "read_checkpoint", "run_metadata"]
 
@@ -105,19 +106,22 @@ def run_metadata(path: str) -> dict[str, Any]:
     """What is known of a run beside its tensors: from an exported file, or from results.json.
 
     Empty for a bare published checkpoint.
+
+    Raises:
+        ValueError: the file is damaged, or its results are not a run's of train.py.
     """
     given = Path(path).expanduser()
     if given.suffix == ".safetensors":
         return _read_exported(given)["metadata"]
     for folder in (given, *given.parents[:2]):
-        if (folder / "results.json").is_file():
-            results = json.loads((folder / "results.json").read_text())
-            config = results["config"]
+        if (folder / RESULTS_FILE).is_file():
+            results = RunResults.read(folder)
+            config = results.need("config")
             return {
-                "trainer": results["trainer"],
-                "backbone": config["MODEL.BACKBONE.NAME"],
-                "classnames": results["classnames"],
-                "dataset": results["dataset"],
+                "trainer": results.need("trainer"),
+                "backbone": config.get("MODEL.BACKBONE.NAME", ""),
+                "classnames": results.need("classnames"),
+                "dataset": results.need("dataset"),
                 "template": config.get("DATASET.TEMPLATE", ""),
                 "config": config,
             }

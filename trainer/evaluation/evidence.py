@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from trainer.files import write_atomically
+from run_files import write_atomically
 
 __all__ = ["PREDICTIONS_FILE", "Predictions", "write_confusion", "write_per_class"]
 

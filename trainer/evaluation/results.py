@@ -1,6 +1,5 @@
 """results.json: everything needed to compare and repeat a run, written last and whole."""
 
-import json
 import platform
 import resource
 import time
@@ -10,18 +9,10 @@ from typing import Any
 import torch
 from yacs.config import CfgNode
 
+from run_files import RESULTS_FILE, RunResults, write_atomically
 from trainer.config import flatten
-from trainer.files import write_atomically
 
-__all__ = [
-    "RESULTS_FILE",
-    "collect_results",
-    "device_name",
-    "write_resolved_config",
-    "write_results",
-]
-
-RESULTS_FILE = "results.json"
+__all__ = ["collect_results", "device_name", "write_resolved_config"]
 
 
 def write_resolved_config(cfg: CfgNode) -> None:
@@ -29,15 +20,17 @@ def write_resolved_config(cfg: CfgNode) -> None:
     write_atomically(cfg.dump(), Path(cfg.OUTPUT_DIR, "config.yaml"))
 
 
-def collect_results(trainer: Any, origins: dict[str, str], started: float) -> dict[str, Any]:
-    """What results.json holds; `started` is `time.time()` at the start of the program.
+def collect_results(
+    trainer: Any, origins: dict[str, str], started: float, directory: str
+) -> RunResults:
+    """The results.json of `directory`; `started` is `time.time()` at the start of the program.
 
     Accuracy, error and macro F1 are in percent, not rounded; memory is in MiB.
     """
     cfg = trainer.cfg
     node = cfg.TRAINER.get(cfg.TRAINER.NAME, {})
     values = flatten(cfg)
-    return {
+    found = {
         "trainer": cfg.TRAINER.NAME,
         "dataset": cfg.DATASET.NAME,
         "subsample_classes": cfg.DATASET.SUBSAMPLE_CLASSES,
@@ -53,17 +46,11 @@ def collect_results(trainer: Any, origins: dict[str, str], started: float) -> di
         "loader": _loader_of(trainer),
         "draw_sha256": getattr(trainer.dm.dataset, "draw_hash", None),
         "draw_note": getattr(trainer.dm.dataset, "draw_note", None),
-        "classnames": trainer.dm.dataset.classnames,
+        "classnames": list(trainer.dm.dataset.classnames),
         "config": {key: values[key] for key in sorted(values)},
         "origins": {key: origins[key] for key in sorted(origins)},
     }
-
-
-def write_results(results: dict[str, Any], directory: str) -> Path:
-    """Write results.json; a folder that has it is a finished run."""
-    path = Path(directory or ".", RESULTS_FILE)
-    write_atomically(json.dumps(results, indent=2, ensure_ascii=False) + "\n", path)
-    return path
+    return RunResults.of(found, Path(directory or ".", RESULTS_FILE))
 
 
 def _peak_memory(device: torch.device) -> dict[str, float]:

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.render import METHOD_NAMES
-from scripts.tables import Result, Table
+from report.cells import Protocol, RowKind, Table
+from report.render import method_of
+from report.results import Result
+from report.tables import BASE, NOVEL
 
 __all__ = ["draw_all"]
 
@@ -17,10 +19,10 @@ MAX_CURVES = 12
 
 def draw_all(tables: Sequence[Table], results: Sequence[Result]) -> Iterator[tuple[str, str]]:
     """(caption, svg) of every picture that the results allow."""
-    pairs = [table for table in tables if table.title == "Base to novel"]
+    pairs = [table for table in tables if table.protocol is Protocol.BASE_TO_NOVEL]
     if pairs:
         yield "Base against novel accuracy, a point a data set", _base_against_novel(pairs)
-    curves = [table for table in tables if table.title == "Few shots"]
+    curves = [table for table in tables if table.protocol is Protocol.FEW_SHOT]
     if curves:
         yield "Accuracy over shots, a line a data set", _few_shot_curves(curves)
     logs = {r.folder: _losses(r.folder / "log.txt") for r in results}
@@ -53,10 +55,10 @@ def _svg(figure: Any) -> str:
 def _base_against_novel(tables: Sequence[Table]) -> str:
     figure, axes = _figure()
     for table in tables:
-        rows = {n: r for n, r in table.rows.items() if "novel" in r and "average" not in n}
-        points = [(n, r["base"].mean, r["novel"].mean) for n, r in rows.items()]
-        points = [p for p in points if None not in p]
-        label = METHOD_NAMES.get(table.trainer, table.trainer)
+        rows = [row for row in table.rows if row.kind is RowKind.DATASET]
+        points = [(row.name, row.cells[BASE].mean, row.cells[NOVEL].mean) for row in rows]
+        points = [point for point in points if None not in point]
+        label = method_of(table)
         axes.scatter([p[1] for p in points], [p[2] for p in points], label=label, s=28)
         for name, base, novel in points:
             axes.annotate(name, (base, novel), (4, 3), textcoords="offset points", fontsize=7)
@@ -68,12 +70,12 @@ def _base_against_novel(tables: Sequence[Table]) -> str:
 def _few_shot_curves(tables: Sequence[Table]) -> str:
     figure, axes = _figure()
     for table in tables:
-        shots = [int(column.split()[0]) for column in table.columns]
-        label = METHOD_NAMES.get(table.trainer, table.trainer)
-        for name, cells in table.rows.items():
-            means = [cells[column].mean for column in table.columns]
-            style = {"lw": 2.5} if name == "average" else {"lw": 1, "alpha": 0.6}
-            axes.plot(shots, means, marker="o", ms=3, label=f"{label}, {name}", **style)
+        shots = [column.shots for column in table.columns]
+        for row in table.rows:
+            means = [row.cells[column].mean for column in table.columns]
+            style = {"lw": 2.5} if row.kind is RowKind.AVERAGE else {"lw": 1, "alpha": 0.6}
+            label = f"{method_of(table)}, {row.name}"
+            axes.plot(shots, means, marker="o", ms=3, label=label, **style)
     axes.set_xscale("log", base=2)
     axes.set(xlabel="shots", ylabel="accuracy, %")
     axes.set_xticks(shots, shots)

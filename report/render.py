@@ -5,20 +5,25 @@ import html
 import io
 from collections.abc import Iterable, Sequence
 
-from scripts.tables import Cell, Table
+from report.cells import Cell, Column, Table
+from trainer.published_values import METHOD_NAMES
 
-__all__ = ["to_csv", "to_html", "to_latex", "to_markdown"]
+__all__ = ["method_of", "to_csv", "to_html", "to_latex", "to_markdown"]
 
-METHOD_NAMES = {"MMRLpp": "MMRL++", "ZeroshotCLIP": "zero-shot CLIP"}
 CSV_COLUMNS = (
     "table method row column mean spread seeds missing_seeds published difference verdict "
-    "third_party_rerun"
+    "third_party_rerun kind"
 ).split()
+
+
+def method_of(table: Table) -> str:
+    """The method's name for people; a trainer of somebody else's has its own."""
+    return METHOD_NAMES.get(table.trainer, table.trainer)
 
 
 def name_of(table: Table) -> str:
     """Title with the method."""
-    return f"{table.title}, {METHOD_NAMES.get(table.trainer, table.trainer)}"
+    return f"{table.title}, {method_of(table)}"
 
 
 def show(cell: Cell | None) -> str:
@@ -37,6 +42,10 @@ def show(cell: Cell | None) -> str:
     return f"{text} ({'; '.join(notes)})" if notes else text
 
 
+def _titles(table: Table) -> list[str]:
+    return [column.title for column in table.columns]
+
+
 LEGEND = (
     "Mean and spread over seeds in percent; in brackets the published number, the difference, and "
     "whether it lies inside the range of the seeds, inside 2 points, or outside. re-run: by third "
@@ -49,11 +58,11 @@ def to_markdown(tables: Sequence[Table]) -> str:
     parts = [LEGEND]
     for table in tables:
         parts.append(f"## {name_of(table)}\n")
-        parts.append(f"| | {' | '.join(table.columns)} |")
+        parts.append(f"| | {' | '.join(_titles(table))} |")
         parts.append(f"| --- |{' --- |' * len(table.columns)}")
-        for row, cells in table.rows.items():
-            shown = (show(cells.get(column)) for column in table.columns)
-            parts.append(f"| {row} | {' | '.join(shown)} |")
+        for row in table.rows:
+            shown = (show(row.cells.get(column)) for column in table.columns)
+            parts.append(f"| {row.name} | {' | '.join(shown)} |")
         parts.extend(f"\n- {sentence}" for sentence in table.missing)
         parts.append("")
     return "\n".join(parts) + "\n"
@@ -65,14 +74,14 @@ def to_csv(tables: Sequence[Table]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for table in tables:
-        for row, cells in table.rows.items():
-            for column, cell in cells.items():
+        for row in table.rows:
+            for column, cell in row.cells.items():
                 writer.writerow(
                     [
                         table.title,
                         table.trainer,
-                        row,
-                        column,
+                        row.name,
+                        column.title,
                         cell.mean,
                         cell.spread,
                         len(cell.values),
@@ -81,6 +90,7 @@ def to_csv(tables: Sequence[Table]) -> str:
                         cell.difference,
                         cell.verdict,
                         cell.rerun,
+                        row.kind.value,
                     ]
                 )
     return text.getvalue()
@@ -92,10 +102,10 @@ def to_latex(tables: Sequence[Table]) -> str:
     for table in tables:
         parts.append(f"% {name_of(table)}")
         parts.append(f"\\begin{{tabular}}{{l{'r' * len(table.columns)}}}\n\\hline")
-        parts.append(f" & {' & '.join(table.columns)} \\\\\n\\hline")
-        for row, cells in table.rows.items():
-            shown = (_latex(cells.get(column)) for column in table.columns)
-            parts.append(f"{row.replace('_', chr(92) + '_')} & {' & '.join(shown)} \\\\")
+        parts.append(f" & {' & '.join(_titles(table))} \\\\\n\\hline")
+        for row in table.rows:
+            shown = (_latex(row.cells.get(column)) for column in table.columns)
+            parts.append(f"{row.name.replace('_', chr(92) + '_')} & {' & '.join(shown)} \\\\")
         parts.append("\\hline\n\\end{tabular}\n")
     return "\n".join(parts)
 
@@ -135,11 +145,11 @@ def to_html(tables: Sequence[Table], figures: Iterable[tuple[str, str]]) -> str:
     for table in tables:
         parts.append(f"<h2>{html.escape(name_of(table))}</h2>")
         parts.extend(f"<p class=outside>{html.escape(s)}</p>" for s in table.missing)
-        head = "".join(f"<th scope=col>{html.escape(column)}</th>" for column in table.columns)
+        head = "".join(f"<th scope=col>{html.escape(title)}</th>" for title in _titles(table))
         rows = []
-        for row, cells in table.rows.items():
-            shown = "".join(_html_cell(column, cells.get(column)) for column in table.columns)
-            rows.append(f"<tr><th scope=row>{html.escape(row)}</th>{shown}</tr>")
+        for row in table.rows:
+            shown = "".join(_html_cell(column, row.cells.get(column)) for column in table.columns)
+            rows.append(f"<tr><th scope=row>{html.escape(row.name)}</th>{shown}</tr>")
         body = f"<thead><tr><td></td>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
         parts.append(f"<div class=scroll><table>{body}</table></div>")
     for caption, svg in figures:
@@ -152,8 +162,8 @@ def to_html(tables: Sequence[Table], figures: Iterable[tuple[str, str]]) -> str:
     )
 
 
-def _html_cell(column: str, cell: Cell | None) -> str:
-    head = f"<td data-label='{html.escape(column)}'>"
+def _html_cell(column: Column, cell: Cell | None) -> str:
+    head = f"<td data-label='{html.escape(column.title)}'>"
     if cell is None or cell.mean is None:
         return f"{head}-</td>"
     text = f"{cell.mean:.2f}" + (f" ± {cell.spread:.2f}" if len(cell.values) > 1 else "")

@@ -7,7 +7,10 @@ import re
 
 import pytest
 
+from datasets.catalog import ELEVEN, VARIANTS
+from report.paper import NUMBERS
 from scripts import parse_test_res, report
+from sweep.runs import PROTOCOLS
 
 NAMES = {"eurosat": "EuroSAT", "dtd": "DescribableTextures", "imagenet": "ImageNet"}
 
@@ -54,7 +57,7 @@ def test_base_to_novel_equals_figures_by_hand(tmp_path):
     assert value("dtd", "base", "difference") == pytest.approx(-5.67)
 
 
-def test_the_five_eurosat_rows_of_issue_14(tmp_path, capsys):
+def test_the_five_eurosat_runs_of_the_published_repository_s_issue_14(tmp_path, capsys):
     base = (95.71, 96.76, 95.76, 97.40, 97.05)
     novel = (69.87, 72.23, 74.90, 72.69, 70.59)
     for seed, (b, n) in enumerate(zip(base, novel, strict=True), start=1):
@@ -118,6 +121,54 @@ def test_the_page_is_self_contained(tmp_path):
     assert "eurosat & 92.00 $\\pm$ 0.82 (95.60)" in latex
 
 
+def test_an_own_data_set_called_average_is_a_point_and_no_average(tmp_path):
+    write(tmp_path, "MMRL", "average", "B2N", "base", 16, 1, 90.0)
+    write(tmp_path, "MMRL", "average", "B2N", "new", 16, 1, 72.0)
+    _, found = cells(tmp_path, "--seeds", "1")
+    assert found["Base to novel", "average", "base"]["kind"] == "data set"
+    assert found["Base to novel", "average (H of the averages)", "base"]["kind"] == "average"
+    assert ">average<" in drawn_text(tmp_path)
+
+
+def drawn_text(root):
+    """The words of the first picture; matplotlib draws letters, and leaves them as comments."""
+    page = (root / "report" / "report.html").read_text()
+    words = re.findall(r"<!-- (.*?) -->", page[page.index("<svg") : page.index("</svg>")])
+    return "".join(f">{word}<" for word in words)
+
+
+def test_half_of_a_pair_is_averaged_as_far_as_it_goes(tmp_path):
+    write(tmp_path, "MMRL", "eurosat", "B2N", "base", 16, 1, 90.0)
+    code, found = cells(tmp_path, "--partial")
+    assert code == 1
+    average = "average (H of the averages)"
+    assert found["Base to novel", average, "base"]["mean"] == "90.0"
+    assert found["Base to novel", average, "novel"]["mean"] == ""
+    assert found["Base to novel", average, "H"]["mean"] == ""
+
+
+def test_torn_results_are_named(tmp_path, capsys):
+    path = write(tmp_path, "MMRL", "eurosat", "B2N", "base", 16, 1, 90.0) / "results.json"
+    path.write_text(path.read_text()[:40])
+    assert report.main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {path} cannot be read")
+
+
+def test_averages_are_over_the_data_sets_that_a_sweep_runs():
+    assert set(PROTOCOLS["base_to_novel"].datasets) == set(ELEVEN)
+    assert set(PROTOCOLS["few_shot"].datasets) == set(ELEVEN)
+    assert set(PROTOCOLS["cross_datasets"].datasets) == {*ELEVEN, *VARIANTS}
+
+
+def test_every_published_number_cites_what_a_reader_can_follow():
+    with open(NUMBERS, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) > 700
+    for row in rows:
+        assert re.search(r"Table \d|App\. \w|github [\w-]+/[\w.-]+ \S+\.md", row["source"]), row
+        assert not re.search(r"index|\bid \d", row["source"]), row
+
+
 def test_nothing_to_report_is_said(tmp_path, capsys):
     assert report.main([str(tmp_path)]) == 2
     assert f"no results.json below {tmp_path}" in capsys.readouterr().err
@@ -137,3 +188,6 @@ def test_parse_test_res_reads_logs_and_results(tmp_path, capsys):
     assert "* accuracy: 82.00% +- 2.00%" in text
     assert "MISSING: seed3; the mean below is without them" in text
     assert parse_test_res.main([str(tmp_path / "seed3")]) == 1
+    (tmp_path / "seed3" / "results.json").write_text("{")
+    assert parse_test_res.main([str(tmp_path)]) == 2
+    assert f"error: {tmp_path / 'seed3' / 'results.json'} cannot be read" in capsys.readouterr().err

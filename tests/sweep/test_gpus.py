@@ -5,9 +5,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from scripts.ray_engine import run_on_ray
 
-from scripts.sweep import slot_environments
+from sweep.local import slot_environments
+from sweep.ray_engine import run_on_ray
 
 
 @pytest.fixture
@@ -35,6 +35,7 @@ def test_a_slot_a_card(two_cards, monkeypatch, visible, names):
 
 def test_no_card_is_visible(two_cards, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert [list(slot) for slot in slot_environments("", 1)] == [["OMP_NUM_THREADS"]]
 
 

@@ -1,0 +1,123 @@
+"""What a run leaves: results.json as a typed value, and files that are whole or not there at all.
+
+The standard library alone: a sweep reads results with a Python that may have no PyTorch.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["RESULTS_FILE", "RunResults", "write_atomically"]
+
+RESULTS_FILE = "results.json"
+_TEXT, _COUNT, _FIGURE = (str,), (int,), (int, float)
+_KINDS: dict[str, tuple[type, ...]] = {
+    "trainer": _TEXT,
+    "dataset": _TEXT,
+    "task": _TEXT,
+    "subsample_classes": _TEXT,
+    "num_shots": _COUNT,
+    "seed": _COUNT,
+    "split": _TEXT,
+    "total": _COUNT,
+    "correct": _COUNT,
+    "accuracy": _FIGURE,
+    "error_rate": _FIGURE,
+    "macro_f1": _FIGURE,
+    "draw_sha256": (str, type(None)),
+    "classnames": (list,),
+    "config": (dict,),
+}
+# train.py always writes a config; other programs' results have a figure at least.
+_TELLING = ("config", "accuracy", "correct")
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """results.json: the keys that some reader needs are fields, None where the file lacks them."""
+
+    values: dict[str, Any]  # all of the file, in its order
+    path: Path
+    trainer: str | None = None
+    dataset: str | None = None  # registered name
+    task: str | None = None
+    subsample_classes: str | None = None
+    num_shots: int | None = None  # a class
+    seed: int | None = None
+    split: str | None = None  # that the figures are of
+    total: int | None = None  # pictures
+    correct: int | None = None  # pictures
+    accuracy: float | None = None  # percent
+    error_rate: float | None = None  # percent
+    macro_f1: float | None = None  # percent
+    draw_sha256: str | None = None  # of the training pictures
+    classnames: list[str] | None = None
+    config: dict[str, Any] | None = None  # by full key
+
+    @classmethod
+    def of(cls, values: Any, path: Path) -> "RunResults":
+        """The parsed content of `path`.
+
+        Raises:
+            ValueError: it is not what a run leaves, or a field has another type.
+        """
+        if not isinstance(values, dict) or not any(key in values for key in _TELLING):
+            raise ValueError(f"{path} does not hold a run's results; remove it")
+        fields = {key: values[key] for key in _KINDS if key in values}
+        for key, value in fields.items():
+            # To Python, True is a whole number.
+            if isinstance(value, bool) or not isinstance(value, _KINDS[key]):
+                raise ValueError(
+                    f"{path} does not hold a run's results: {key} is {value!r}; remove it"
+                )
+        return cls(values, path, **fields)
+
+    @classmethod
+    def read(cls, folder: Path) -> "RunResults":
+        """The results in a run's folder.
+
+        Raises:
+            FileNotFoundError: there are none: the run is not finished.
+            ValueError: the file cannot be read, is torn, or does not hold a run's results.
+        """
+        path = folder / RESULTS_FILE
+        try:
+            values = json.loads(path.read_bytes())
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{path} is not there: the run is not finished") from error
+        except (OSError, ValueError, RecursionError) as error:
+            # Parsers break on deep nesting too; all of it is the same to a user.
+            reason = f"{type(error).__name__}: {error}"
+            raise ValueError(f"{path} cannot be read ({reason}); remove it") from error
+        return cls.of(values, path)
+
+    def need(self, key: str) -> Any:
+        """The field of that name, for a reader that cannot do without.
+
+        Raises:
+            ValueError: the file does not have it.
+        """
+        value = getattr(self, key)
+        if value is None:
+            raise ValueError(
+                f"{self.path} has no {key!r}; remove it, and the run can be done again"
+            )
+        return value
+
+    def write(self) -> Path:
+        """Write the file and return its path; a folder that has it is a finished run."""
+        write_atomically(json.dumps(self.values, indent=2, ensure_ascii=False) + "\n", self.path)
+        return self.path
+
+
+def write_atomically(text: str, path: Path) -> None:
+    """Write under another name, put it on the disk, rename: whole or not there at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with open(partial, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)

@@ -131,6 +131,8 @@ def prepare(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
     import trainer  # noqa: F401  registers the trainers
     from dassl.engine import build_trainer
     from dassl.utils import set_random_seed, setup_logger
+    from trainer.checkpoints.find import find_checkpoint, read_checkpoint
+    from trainer.checkpoints.sizes import PUBLISHED_METHODS, adapt_config
     from trainer.evaluation.results import write_resolved_config
 
     if cfg.SEED >= 0:
@@ -138,10 +140,7 @@ def prepare(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
         set_random_seed(cfg.SEED)
     setup_logger(cfg.OUTPUT_DIR)
     describe(args, cfg, origins)
-    if args.eval_only and args.model_dir and cfg.TRAINER.NAME != "ZeroshotCLIP":
-        from trainer.checkpoints.find import find_checkpoint, read_checkpoint
-        from trainer.checkpoints.sizes import adapt_config
-
+    if args.eval_only and args.model_dir and cfg.TRAINER.NAME in PUBLISHED_METHODS:
         source = find_checkpoint(args.model_dir[0], args.load_epoch)
         adapt_config(cfg, origins, read_checkpoint(source)["state_dict"], str(source))
     built = build_trainer(cfg)

@@ -8,7 +8,9 @@ from yacs.config import CfgNode
 
 from trainer.checkpoints.keys import is_learned, stack_layers
 
-__all__ = ["LearnedSizes", "adapt_config", "sizes_of"]
+__all__ = ["PUBLISHED_METHODS", "LearnedSizes", "adapt_config", "sizes_of"]
+
+PUBLISHED_METHODS = ("MMRL", "MMRLpp")  # sizes are read of these alone; others go by their config
 
 
 class LearnedSizes(NamedTuple):

@@ -1,6 +1,6 @@
-"""One run of a sweep: what became of it before, and if nothing did, a call of train.py.
+"""Execute one run of a sweep: read its earlier outcome, or call train.py if it has none.
 
-Whatever goes wrong here is that run's outcome, in one sentence: nothing is raised.
+Whatever goes wrong here becomes that run's outcome, in one sentence: nothing is raised.
 """
 
 import ctypes
@@ -59,7 +59,7 @@ class Settings(NamedTuple):
 
 
 class State(enum.Enum):
-    """What a run has come to."""
+    """How a run ended, or why it was not started."""
 
     FINISHED = "finished"
     FAILED = "failed"
@@ -76,12 +76,12 @@ class Outcome(NamedTuple):
 
     @property
     def may_have_model(self) -> bool:
-        """Whether its evaluation is worth a try: all but the results may be there."""
+        """Whether its evaluation is worth trying: everything but the results may exist."""
         return self.state is State.FINISHED or self.exit_code == 0
 
     @property
     def is_worth_a_retry(self) -> bool:
-        """A call that was killed or broke down may end otherwise; a wrong request stays wrong."""
+        """Whether another call may end differently: a wrong request stays wrong."""
         return self.state is State.FAILED and self.exit_code not in (None, 0, WRONG_REQUEST)
 
 
@@ -91,18 +91,18 @@ def folder_of(run: Run, settings: Settings) -> Path:
 
 
 def console_of(run: Run, settings: Settings) -> Path:
-    """What the run printed."""
+    """The file that holds what the run printed."""
     return folder_of(run, settings) / CONSOLE
 
 
 def command(run: Run, settings: Settings) -> list[str]:
-    """The call of train.py."""
+    """The command line that calls train.py."""
     arguments = run.arguments(settings.root, settings.folder, settings.backbone, settings.opts)
     return [python_for_runs(), "train.py", *arguments]
 
 
 def stored_outcome(run: Run, settings: Settings) -> Outcome | None:
-    """What the run's folder says: finished, or a conflict; None if nothing is finished there.
+    """The outcome that the run's folder records, finished or a conflict; None if there is none.
 
     Raises:
         ValueError: the run's settings are wrong.
@@ -127,7 +127,7 @@ def _is_of_a_run(results: Any) -> bool:
 
 
 def _compare(have: dict[str, Any], run: Run, settings: Settings, path: Path) -> Outcome:
-    """Finished if results.json was made with the config of the run; keys it lacks are no matter."""
+    """Finished if results.json was made with the run's config; keys that it lacks are ignored."""
     if not have:
         return Outcome(State.FINISHED)
     from trainer.checkpoints.resume import FREE_KEYS
@@ -137,8 +137,8 @@ def _compare(have: dict[str, Any], run: Run, settings: Settings, path: Path) -> 
         if wanted[key] != have[key]:
             return Outcome(
                 State.CONFLICT,
-                f"{path} was made with {key} {have[key]}, now it is {wanted[key]}; remove the "
-                "folder, or use another --output",
+                f"{path} was made with {key} {have[key]}, but {key} is now {wanted[key]}; "
+                "remove the folder, or use another --output",
             )
     return Outcome(State.FINISHED)
 
@@ -173,7 +173,7 @@ def execute(
     environment: dict[str, str],
     training: Outcome | None = None,
 ) -> Outcome:
-    """Do the run unless it is finished or somebody else is at it; the console goes to a file.
+    """Execute the run unless it is finished or another sweep has it; its output goes to a file.
 
     `training` is what became of the run that this one evaluates, if that is known.
     """
@@ -222,7 +222,7 @@ def _claim_and_call(run: Run, settings: Settings, environment: dict[str, str]) -
 
 
 def _call(run: Run, settings: Settings, environment: dict[str, str], claim: Claim) -> Outcome:
-    """Call train.py once and wait for its end."""
+    """Call train.py once and wait until it ends."""
     words = command(run, settings)
     console = console_of(run, settings)
     limit = settings.timeout_minutes
@@ -233,7 +233,8 @@ def _call(run: Run, settings: Settings, environment: dict[str, str], claim: Clai
         except OSError as error:
             reason = error.strerror or error
             return Outcome(
-                State.FAILED, f"cannot start {words[0]}: {reason}; set PYTHON to another"
+                State.FAILED,
+                f"cannot start {words[0]}: {reason}; set PYTHON to another interpreter",
             )
     try:
         claim.add_process(process)
@@ -267,7 +268,7 @@ def _start(words: list[str], environment: dict[str, str], console: Any) -> subpr
 
 
 def _die_with(scheduler: int, libc: ctypes.CDLL) -> None:
-    """In the child: a scheduler that is killed leaves no run behind (Linux)."""
+    """Runs in the child: let it die with its scheduler, so that no run is left behind (Linux)."""
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # It may have been killed before this was set.
     if os.getppid() != scheduler:
@@ -275,7 +276,7 @@ def _die_with(scheduler: int, libc: ctypes.CDLL) -> None:
 
 
 def _reason(code: int, console: Path, begin: int) -> str:
-    """Why a call ended with a code that is not 0: by a signal, or what it printed last."""
+    """Why a call failed: the signal that ended it, or the last line that it printed."""
     if code < 0:
         return f"ended by signal {-code} ({signal.strsignal(-code)}); see {console}"
     with open(console, "rb") as file:

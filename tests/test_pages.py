@@ -38,7 +38,7 @@ def steps_of(job):
 
 def test_the_workflow_runs_the_two_commands_and_lint_on_both_pythons():
     runs = steps_of("demo-and-test")
-    assert ["make demo PYTHON=python", "make test PYTHON=python"] == runs[1:3]
+    assert runs[1:3] == ["make demo PYTHON=python", "make test PYTHON=python"]
     assert steps_of("lint") == ["make lint PYTHON=python"]
     matrix = WORKFLOW["jobs"]["demo-and-test"]["strategy"]["matrix"]["include"]
     assert [(row["python"], "torch" in row) for row in matrix] == [

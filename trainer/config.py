@@ -1,4 +1,4 @@
-"""From option values to one resolved config, with the origin of every value that is no default.
+"""From option values to one resolved config, with the origin of each value that is not a default.
 
 Order, later wins: defaults, data set yaml, trainer yaml, the papers' value for the data set,
 command line. The papers' values come after the yaml files because the published program has them
@@ -47,7 +47,7 @@ def extend_cfg(cfg: CfgNode) -> None:
     cfg.DATASET.FEWSHOT_CACHE = False  # draw what split_fewshot/shot_N-seed_S.pkl holds
     cfg.DATASET.CSV = ""  # Folder: a file of path,label[,split] instead of class folders
     cfg.DATASET.TEMPLATE = ""  # prompt template instead of the data set's, e.g. "a photo of a {}."
-    cfg.DATASET.CLASSNAMES = ""  # Folder: a file of names, one a line, in label order
+    cfg.DATASET.CLASSNAMES = ""  # Folder: a file of names, one per line, in label order
     cfg.DATALOADER.CACHE_MB = 512  # keep decoded training pictures if they fit; 0: never
     cfg.TEST.PREDICTIONS = False  # write predictions.csv, a row per image
     cfg.TEST.PREC = ""  # amp, bf16 or fp32; empty: as published, fp32 where PREC is amp
@@ -131,7 +131,7 @@ def build_config(
     flags: Mapping[str, Any] | None = None,
     opts: Sequence[str] = (),
 ) -> tuple[CfgNode, dict[str, str]]:
-    """(frozen config, origin of every value that is no default).
+    """Resolve all sources to (frozen config, origin of every value that is not a default).
 
     `flags` are full keys with values that command-line options gave; `opts` is the trailing list
     KEY VALUE KEY VALUE ... of the command line.

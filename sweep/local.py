@@ -17,7 +17,7 @@ WATCH_S = 10.0
 
 
 def slot_environments(gpus: str, per_gpu: int) -> list[dict[str, str]]:
-    """The environment of each slot: one GPU, or a share of the cores unless OMP_NUM_THREADS is set."""
+    """Each slot's environment: one GPU, or a share of the cores unless OMP_NUM_THREADS is set."""
     names = [name for name in gpus.split(",") if name] or _all_gpus()
     if names:
         return [{"CUDA_VISIBLE_DEVICES": name} for name in names for _ in range(per_gpu)]

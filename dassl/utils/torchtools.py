@@ -179,11 +179,7 @@ def _read_whole(fpath: str) -> tuple[str, dict[str, Any]]:
 
 
 def resume_from_checkpoint(
-    fdir: str,
-    model: nn.Module,
-    optimizer: Any = None,
-    scheduler: Any = None,
-    scaler: Any = None,
+    fdir: str, model: nn.Module, optimizer: Any = None, scheduler: Any = None, scaler: Any = None
 ) -> int:
     """Load the newest whole checkpoint in `fdir` into the objects given; returns its epochs done.
 
@@ -289,9 +285,7 @@ def load_pretrained_weights(model: nn.Module, weight_path: str) -> None:
     current.update(matched)
     model.load_state_dict(current)
     if not matched:
-        warnings.warn(
-            f"No entry of {weight_path!r} fits the model: nothing was loaded", stacklevel=2
-        )
+        warnings.warn(f"Nothing was loaded: no entry of {weight_path!r} fits", stacklevel=2)
         return
     print(f"Successfully loaded pretrained weights from {weight_path}")
     if discarded:

@@ -75,7 +75,7 @@ def test_a_cached_draw_is_compared_and_left_alone(root, drawn, capsys):
     data = dataset(root, used=False)
     text = capsys.readouterr().out
     assert "The cached draw in split_fewshot/shot_2-seed_1.pkl equals ours." in text
-    assert "Used is ours (DATASET.FEWSHOT_CACHE False)" in text
+    assert "Used: our draw (DATASET.FEWSHOT_CACHE False)" in text
     write_cache(root, elsewhere(drawn[1], root))
     again = dataset(root, used=False)
     number = len(set(own) - {i.impath for i in drawn[1]["train"]})
@@ -89,7 +89,7 @@ def test_a_cached_draw_is_used_by_the_key_alone(root, drawn, capsys, subsample):
     write_cache(root, elsewhere(drawn[1], root))
     want = dataset(root, subsample=subsample, used=False, seed=2)
     got = dataset(root, subsample=subsample)
-    assert "Used is the cached one (DATASET.FEWSHOT_CACHE True)" in capsys.readouterr().out
+    assert "Used: the cached draw (DATASET.FEWSHOT_CACHE True)" in capsys.readouterr().out
     assert got.draw_hash == want.draw_hash
     for part in ("train_x", "val", "test"):
         assert [repr(i) for i in getattr(got, part)] == [repr(i) for i in getattr(want, part)]
@@ -169,7 +169,7 @@ def test_what_does_not_fit_is_refused_if_used_and_told_if_not(
     with pytest.raises(error, match=rf"FEWSHOT_CACHE is True\. .*shot_2-seed_1\.pkl.*{message}"):
         dataset(root)
     assert dataset(root, used=False).draw_hash
-    assert "A cached draw is not compared: " in capsys.readouterr().out
+    assert "The cached draw is not compared: " in capsys.readouterr().out
 
 
 def test_a_cache_that_is_asked_for_must_be_there(root):

@@ -1,10 +1,10 @@
-"""Which Python runs: the one that a sweep calls train.py with, and one that has PyTorch.
+"""Choose the Python that a sweep calls train.py with, and find one that has PyTorch.
 
-The order is: `$PYTHON`; PATH's `python`, in an active environment or where it is no system Python;
-the repository's `.venv`; the Python that runs already. No candidate is ever called to find out what
-it is: a wrapper that somebody put into its place sees the runs and nothing else.
+The order is: `$PYTHON`; `python` on PATH, if an environment is active or it is not the system's;
+the repository's `.venv`; the Python that is running. No candidate is ever called to find out what
+it is: a wrapper that somebody put in its place sees the runs and nothing else.
 
-Nothing here needs more than the syntax of Python 3.6, since an old Python reads it to hand over.
+This file keeps to the syntax of Python 3.6, since an old Python must be able to read it.
 """
 
 import importlib.util
@@ -36,7 +36,7 @@ def python_for_runs() -> str:
 def hand_over() -> None:
     """Start the program again in a Python with PyTorch, if this one has none and another is known.
 
-    Returns where this Python will do, or where there is no better one.
+    Returns if this Python will do, or if no better one is known.
     """
     came_from_another = os.environ.pop(MARK, None)  # no second time: two could send in circles
     better = "" if came_from_another else _python_with_torch()
@@ -48,7 +48,7 @@ def hand_over() -> None:
 
 
 def require_torch() -> None:
-    """Go on only in a Python with PyTorch: hand over, or say what to do and exit with code 2."""
+    """Continue only in a Python with PyTorch: hand over, or say what to do and exit with code 2."""
     hand_over()
     if complaint():
         print(f"error: {complaint()}", file=sys.stderr)

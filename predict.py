@@ -1,11 +1,11 @@
-"""Classify own pictures with a trained run.
+"""Classify pictures of your own with a trained run.
 
     python predict.py output/eurosat/seed1 pictures/ --html page.html
     python predict.py eurosat.safetensors "photos/*.jpg" --classes forest,river --top 3
 
-Pictures are files, folders or globs. Classes are the run's, unless given: those that were all
-trained are read from the fused logits, others from the class feature. Exit code 1 if a picture
-could not be read; it is named and skipped.
+Pictures are files, folders or globs. The classes are the run's, unless --classes names others. If
+all of them were trained, predictions come from the fused logits, otherwise from the class feature.
+A picture that cannot be read is named and skipped, and the exit code is then 1.
 """
 
 import argparse
@@ -24,38 +24,44 @@ if __name__ == "__main__":
 
 
 class Row(NamedTuple):
-    """One picture's answer."""
+    """The prediction for one picture."""
 
     path: str
     names: list[str]
     probabilities: list[float]
-    truth: str  # from the folder's name; empty if that is no class
+    truth: str  # from the folder's name; empty if that is not a class
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All options."""
+    """The parser of all options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", metavar="RUN", help="run folder, checkpoint or .safetensors")
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="files, folders, globs")
-    what = parser.add_argument_group("what to tell apart")
-    what.add_argument("--classes", metavar="A,B|FILE", help="names, or a file with one a line")
+    what = parser.add_argument_group("classes")
+    what.add_argument(
+        "--classes", metavar="A,B|FILE", help="class names, or a file of them, one per line"
+    )
     what.add_argument("--template", metavar="TEXT", help='prompt, e.g. "a photo of a {}."')
     what.add_argument("--backbone", metavar="NAME|FILE", help="CLIP (default: the run's)")
     output = parser.add_argument_group("output")
-    output.add_argument("--top", type=int, default=5, metavar="N", help="classes (default: 5)")
+    output.add_argument(
+        "--top", type=int, default=5, metavar="N", help="classes per picture (default: 5)"
+    )
     output.add_argument("--csv", type=Path, metavar="FILE", help="write a table")
     output.add_argument("--json", type=Path, metavar="FILE", help="write a list of objects")
     output.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
     how = parser.add_argument_group("how")
-    how.add_argument("--batch-size", type=int, default=32, metavar="N", help="default: 32")
+    how.add_argument(
+        "--batch-size", type=int, default=32, metavar="N", help="pictures (default: 32)"
+    )
     how.add_argument("--device", metavar="cpu|cuda", help="default: a GPU if there is one")
     return parser
 
 
 def find_pictures(words: list[str]) -> list[str]:
-    """All files, those of folders at any depth, those that globs match; sorted, once each.
+    """The files that the words name, directly, by folder (at any depth) or by glob; sorted.
 
     Raises:
         FileNotFoundError: a word names nothing.
@@ -80,7 +86,7 @@ def find_pictures(words: list[str]) -> list[str]:
 
 
 def read_classes(text: str | None) -> list[str] | None:
-    """Names between commas, or a file's lines; None: the run's own."""
+    """Class names from a comma-separated list or a file's lines; None means those of the run."""
     if text is None:
         return None
     if Path(text).is_file():
@@ -92,7 +98,7 @@ def read_classes(text: str | None) -> list[str] | None:
 def classify(
     model: Any, paths: list[str], top: int, batch_size: int, unreadable: list[str]
 ) -> Iterator[Row]:
-    """Answers in order, batch by batch; what cannot be read goes into `unreadable`."""
+    """Yield answers in order, batch by batch; paths that cannot be read go into `unreadable`."""
     from tqdm import tqdm
 
     from dassl.utils import read_image
@@ -118,7 +124,7 @@ def _plain(name: str) -> str:
 
 
 def print_table(rows: list[Row]) -> None:
-    """A line a picture; its right answer is marked where the folder tells it."""
+    """Print a line per picture, with the true class if its folder is named after one."""
     from tabulate import tabulate
 
     table = []
@@ -130,7 +136,7 @@ def print_table(rows: list[Row]) -> None:
 
 
 def write_csv(rows: list[Row], path: Path) -> None:
-    """path, truth, then name and probability of the best classes in turn."""
+    """Write a row per picture: path, truth, then name and probability of each of the best."""
     top = len(rows[0].names)
     header = ["path", "truth"]
     for rank in range(1, top + 1):
@@ -144,7 +150,7 @@ def write_csv(rows: list[Row], path: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Classify and write."""
+    """Classify the pictures and write what was asked for; the exit code."""
     args = build_parser().parse_args(argv)
     try:
         paths, classes = find_pictures(args.pictures), read_classes(args.classes)

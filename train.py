@@ -8,8 +8,8 @@
     python train.py ... --eval-only --model-dir output/eurosat/seed1 \\
         --output-dir output/eurosat/new/seed1 DATASET.SUBSAMPLE_CLASSES new TASK B2N
 
-The same command again goes on where the last one stopped. A folder that holds results.json is a
-finished run.
+Interrupted? Run the same command again; it resumes at the last finished epoch. A folder that holds
+results.json is a finished run.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from interpreter import require_torch
 if __name__ == "__main__":
     require_torch()
 
-# Options that set a config key, beside those that only steer this program.
+# Options that set a config key; the others only control this program.
 _KEY_OF_FLAG = {
     "root": "DATASET.ROOT",
     "output_dir": "OUTPUT_DIR",
@@ -40,7 +40,7 @@ _KEY_OF_FLAG = {
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All options; one that was not given is None."""
+    """The parser of all options; an option that was not given is None."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -57,18 +57,22 @@ def build_parser() -> argparse.ArgumentParser:
     where = parser.add_argument_group("where")
     where.add_argument("--root", metavar="DIR", help="folder that holds the data sets' folders")
     where.add_argument("--output-dir", metavar="DIR", help="folder of the run (default: ./output)")
-    where.add_argument("--resume", metavar="DIR", help="folder to go on from (default: output dir)")
-    how = parser.add_argument_group("how")
-    how.add_argument("--seed", type=int, metavar="N", help="0 or more (default: unseeded)")
-    how.add_argument(
-        "--train-epoch", type=int, metavar="N", help="epochs to train, OPTIM.MAX_EPOCH"
+    where.add_argument(
+        "--resume", metavar="DIR", help="folder to resume from (default: --output-dir)"
     )
-    how.add_argument("--transforms", nargs="+", metavar="NAME", help="INPUT.TRANSFORMS")
-    how.add_argument("--source-domains", nargs="+", metavar="NAME", help="DATASET.SOURCE_DOMAINS")
-    how.add_argument("--target-domains", nargs="+", metavar="NAME", help="DATASET.TARGET_DOMAINS")
-    how.add_argument("--no-train", action="store_true", help="build everything, train nothing")
+    how = parser.add_argument_group("how")
+    how.add_argument("--seed", type=int, metavar="N", help="seed, 0 or more (default: unseeded)")
+    how.add_argument(
+        "--train-epoch", type=int, metavar="N", help="number of epochs (OPTIM.MAX_EPOCH)"
+    )
+    how.add_argument(
+        "--transforms", nargs="+", metavar="NAME", help="augmentations (INPUT.TRANSFORMS)"
+    )
+    how.add_argument("--source-domains", nargs="+", metavar="NAME", help="domains to train on")
+    how.add_argument("--target-domains", nargs="+", metavar="NAME", help="domains to test on")
+    how.add_argument("--no-train", action="store_true", help="build everything, but do not train")
     evaluate = parser.add_argument_group("evaluation of a trained run")
-    evaluate.add_argument("--eval-only", action="store_true", help="evaluate, do not train")
+    evaluate.add_argument("--eval-only", action="store_true", help="evaluate without training")
     evaluate.add_argument(
         "--model-dir",
         nargs="+",
@@ -83,13 +87,13 @@ def build_parser() -> argparse.ArgumentParser:
         "opts",
         nargs=argparse.REMAINDER,
         metavar="KEY VALUE",
-        help="config keys, e.g. OPTIM.LR 0.002",
+        help="config keys and their values, e.g. OPTIM.LR 0.002",
     )
     return parser
 
 
 def resolve(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
-    """(config, origin of every value that is no default) of the options."""
+    """The config that the options give, and the origin of every value that is not a default."""
     from trainer.config import build_config
 
     flags = {key: getattr(args, flag) for flag, key in _KEY_OF_FLAG.items()}
@@ -103,7 +107,7 @@ def resolve(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
 
 
 def describe(args: argparse.Namespace, cfg: Any, origins: dict[str, str]) -> None:
-    """Print arguments, config, what the papers' values replaced, and the environment."""
+    """Print the arguments, the config, the values that the papers set, and the environment."""
     from dassl.utils import collect_env_info
     from trainer.config import flatten
 
@@ -121,7 +125,7 @@ def describe(args: argparse.Namespace, cfg: Any, origins: dict[str, str]) -> Non
 
 
 def prepare(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
-    """Config and origins, and a trainer built from them.
+    """Resolve the config and build its trainer: (trainer, origins of the values).
 
     Raises:
         ValueError, FileNotFoundError: one sentence that says what is wrong and what to do.
@@ -131,6 +135,8 @@ def prepare(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
     import trainer  # noqa: F401  registers the trainers
     from dassl.engine import build_trainer
     from dassl.utils import set_random_seed, setup_logger
+    from trainer.checkpoints.find import find_checkpoint, read_checkpoint
+    from trainer.checkpoints.sizes import PUBLISHED_METHODS, adapt_config
     from trainer.evaluation.results import write_resolved_config
 
     if cfg.SEED >= 0:
@@ -138,10 +144,7 @@ def prepare(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
         set_random_seed(cfg.SEED)
     setup_logger(cfg.OUTPUT_DIR)
     describe(args, cfg, origins)
-    if args.eval_only and args.model_dir and cfg.TRAINER.NAME != "ZeroshotCLIP":
-        from trainer.checkpoints.find import find_checkpoint, read_checkpoint
-        from trainer.checkpoints.sizes import adapt_config
-
+    if args.eval_only and args.model_dir and cfg.TRAINER.NAME in PUBLISHED_METHODS:
         source = find_checkpoint(args.model_dir[0], args.load_epoch)
         adapt_config(cfg, origins, read_checkpoint(source)["state_dict"], str(source))
     built = build_trainer(cfg)
@@ -166,7 +169,7 @@ def evaluate_many(trainer: Any, args: argparse.Namespace, origins: dict, started
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The options; config keys that follow --model-dir's paths are told from them."""
+    """Parse the options, telling config keys apart from the paths that follow --model-dir."""
     args = build_parser().parse_args(argv)
     for position, word in enumerate(args.model_dir):
         if re.fullmatch(r"[A-Z][A-Z0-9_]*(\.\w+)*", word) and not os.path.exists(word):
@@ -177,7 +180,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run; 0 if all went well, 2 if the request was wrong, 1 if training failed."""
+    """Run; the exit code: 0 if all went well, 1 if training failed, 2 if the request was wrong."""
     started = time.time()
     args = parse(argv)
     try:

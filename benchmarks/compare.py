@@ -1,11 +1,11 @@
-"""Is this run that run? Two logs or run folders, ours or published, step by step.
+"""Compare two runs step by step, from logs or run folders, ours or published.
 
     python -m benchmarks.compare published/log.txt output/eurosat/seed1
     python -m benchmarks.compare output/a output/b --tolerance 1e-3
 
-Compared are the losses of all steps that both print, the running means (which hold the steps in
-between), the learning rates, the counts of correct test pictures, and the hash of the few-shot
-draw where both recorded it. Losses have the four digits of a log; nothing is said of further ones.
+It compares the losses of all steps that both print, the running means (which include the steps in
+between), the learning rates, the counts of correct test pictures and, if both recorded it, the hash
+of the few-shot draw. Losses are compared to the four digits of a log.
 
 Exit code 0: equal within the tolerance; 1: different; 2: nothing to compare.
 """
@@ -40,12 +40,12 @@ class Row(NamedTuple):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All options."""
+    """The parser of all options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("a", type=Path, metavar="A", help="log.txt or the folder of a run")
-    parser.add_argument("b", type=Path, metavar="B", help="another")
+    parser.add_argument("b", type=Path, metavar="B", help="log.txt or the folder of another run")
     parser.add_argument(
         "--tolerance",
         type=float,
@@ -57,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def compare(a: RunLog, b: RunLog, tolerance: float) -> list[Row]:
-    """All rows of the answer.
+    """Compare two runs; returns all rows of the answer.
 
     Raises:
         ValueError: the runs have nothing in common that could be compared, or the tolerance is
@@ -206,7 +206,7 @@ def describe(letter: str, run: RunLog) -> str:
 
 
 def conclusion(rows: list[Row], a: RunLog, b: RunLog) -> str:
-    """What follows from the rows, and no more."""
+    """The sentence that sums up the rows, and claims no more than they show."""
     if any(row.is_different for row in rows):
         return "Different: these are not the same run."
     if not a.steps or not b.steps:
@@ -219,7 +219,7 @@ def conclusion(rows: list[Row], a: RunLog, b: RunLog) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Compare and print; 0 equal, 1 different, 2 nothing to compare."""
+    """Compare and print; the exit code: 0 equal, 1 different, 2 nothing to compare."""
     args = build_parser().parse_args(argv)
     try:
         a, b = read_run(args.a), read_run(args.b)

@@ -1,6 +1,6 @@
-"""What a run's log tells: log.txt, ours or Dassl's, or a run's folder -> losses, counts, settings.
+"""Read what a run recorded: a log, ours or Dassl's, or a run's folder -> losses, counts, settings.
 
-A folder is read with all logs of it (a run that was resumed has one a start) and results.json.
+Of a folder, all logs are read (a resumed run has one per start), and results.json.
 """
 
 import math
@@ -33,7 +33,7 @@ class Step(NamedTuple):
 
 @dataclass
 class RunLog:
-    """A run as far as it is written down; what is not stays empty."""
+    """What is recorded of a run; fields without a record stay empty."""
 
     name: str
     settings: dict[str, str] = field(default_factory=dict)  # by full key
@@ -61,7 +61,7 @@ def read_run(path: Path) -> RunLog:
 
     Raises:
         FileNotFoundError: nothing is there, or the folder has neither log nor results.
-        ValueError: the file is no log, or results.json cannot be read.
+        ValueError: the file is not a log, or results.json cannot be read.
     """
     if not path.exists():
         raise FileNotFoundError(f"No log or run folder at {str(path)!r}")
@@ -69,7 +69,7 @@ def read_run(path: Path) -> RunLog:
         run = _read_log(path)
         if not run.steps and not run.counts:
             raise ValueError(
-                f"{str(path)!r} has no training step and no result: it is no log of a run"
+                f"{str(path)!r} has no training step and no result: it is not the log of a run"
             )
         return run
     # The first log has no date in its name; the others sort by theirs.

@@ -44,7 +44,7 @@ REP_LAYERS = [6, 7, 8, 9, 10, 11, 12]
 
 
 def pick_device() -> torch.device:
-    """The GPU if there is one."""
+    """The GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -105,7 +105,7 @@ def build_step(
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done what was asked of it."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -165,7 +165,7 @@ def step_memory(step: Callable[[], None], device: torch.device) -> float:
 
 
 def _process_memory(field: str) -> int:
-    """KiB."""
+    """A field of this process's memory status, in KiB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(field)).split()[1])
 

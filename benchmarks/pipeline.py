@@ -1,4 +1,4 @@
-"""Images per second of the input pipeline: kept workers and decoded pictures against neither.
+"""Measure the input pipeline: images per second with and without kept workers and decoded pictures.
 
     python -m benchmarks.pipeline
 
@@ -31,7 +31,7 @@ CONFIG = Path(__file__).resolve().parents[1] / "configs/trainers/MMRL/vit_b16.ya
 
 
 def write_pictures(folder: Path, count: int = 160) -> list[Datum]:
-    """Smooth noise, which compresses about as photographs do."""
+    """Write pictures of smooth noise, which compress about as well as photographs."""
     rng = np.random.default_rng(0)
     items = []
     for number in range(count):
@@ -73,7 +73,7 @@ def images_per_second(kinds: dict[str, DataLoader], epochs: int = 4) -> dict[str
 
 
 def main() -> int:
-    """Measure and write."""
+    """Measure the loaders and write the table."""
     cores = len(os.sched_getaffinity(0))
     columns = ["batch", "workers", "plain", "uncached", "cached", "uncached_ratio", "cached_ratio"]
     rows = []

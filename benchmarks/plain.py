@@ -60,11 +60,11 @@ class PlainModel(nn.Module):
         return Features(unit(self.visual.ln_post(x[:, 0]) @ self.visual.proj), self.frozen_text)
 
     def with_frozen(self, images: Tensor) -> tuple[Output, Features]:
-        """Both, as a training step wants them."""
+        """The output and the frozen features, as a training step needs them."""
         return self(images), self.frozen_features(images)
 
     def _text_features(self, tokens: Tensor) -> Tensor:
-        """w; in evaluation it is computed once, as the published program does."""
+        """The text features w; evaluation computes them once, as the published program does."""
         if not self.training and self._evaluation_text is not None:
             return self._evaluation_text
         y = plain_tower(self.text.transformer, self.embedded, self.text_rule, tokens, causal=True)
@@ -110,5 +110,5 @@ def plain_block(block: Block, x: Tensor, causal: bool) -> Tensor:
 
 
 def unit(x: Tensor) -> Tensor:
-    """L2-normalised."""
+    """The rows of `x`, L2-normalised."""
     return x / x.norm(dim=-1, keepdim=True)

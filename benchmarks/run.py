@@ -3,8 +3,9 @@
     make bench
     python -m benchmarks.run --rows 5x4,100x4 --methods MMRL --modes train
 
-One process a row and form measures memory. Writes benchmarks/results/<device>.csv, a line as soon
-as a row is done; the README's table is made from it by `python -m benchmarks.table`.
+Memory is measured in a process of its own per row and form. Each row is written to
+benchmarks/results/<device>.csv as soon as it is done; `python -m benchmarks.table` makes the
+README's table from it.
 """
 
 import argparse
@@ -38,7 +39,7 @@ COLUMNS = (
 
 
 def measure_row(method: str, mode: str, classes: int, batch: int, repeat: int) -> dict:
-    """Both forms of one row; the plain one is left out where its memory would not do."""
+    """Measure both forms of one row; the plain one is left out if it would not fit in memory."""
     device = pick_device()
     forms = ["fast"]
     if mode == "eval" or classes * PLAIN_GIB_PER_CLASS < available_gib(device):
@@ -63,7 +64,7 @@ def measure_row(method: str, mode: str, classes: int, batch: int, repeat: int) -
 
 
 def available_gib(device: torch.device) -> float:
-    """Memory that a step may take."""
+    """The memory that a step may take, in GiB."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] / 2**30
     lines = Path("/proc/meminfo").read_text().splitlines()
@@ -71,12 +72,12 @@ def available_gib(device: torch.device) -> float:
 
 
 def rounded(value: float | None) -> float | str:
-    """Four digits; nothing for what was not measured."""
+    """A figure with four digits; empty if it was not measured."""
     return float(f"{value:.4g}") if value else ""
 
 
 def memory_in_child(method: str, mode: str, classes: int, batch: int, form: str) -> float:
-    """GiB of a step, in a process of its own."""
+    """The memory of a step in GiB, measured in a process of its own."""
     row = json.dumps([method, mode, classes, batch, form])
     command = [sys.executable, "-m", "benchmarks.run", "--memory-of", row]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -84,14 +85,14 @@ def memory_in_child(method: str, mode: str, classes: int, batch: int, form: str)
 
 
 def memory_of(row: str) -> float:
-    """What `memory_in_child` asks for."""
+    """The memory in GiB that `memory_in_child` asks its child for."""
     method, mode, classes, batch, form = json.loads(row)
     device = pick_device()
     return step_memory(build_step(method, classes, batch, mode, form, device), device)
 
 
 def write_row(row: dict, path: Path) -> None:
-    """Put a row into the file, in place of an older one of the same kind."""
+    """Write a row into the file, replacing an older one of the same kind."""
     path.parent.mkdir(exist_ok=True)
     key = ("method", "mode", "classes", "batch")
     rows = []

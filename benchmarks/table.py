@@ -14,7 +14,7 @@ START, END = "<!-- speed: made by python -m benchmarks.table -->\n", "<!-- speed
 
 
 def make_table() -> str:
-    """One Markdown table a device, MMRL and MMRL++ in training and evaluation."""
+    """One Markdown table per device: MMRL and MMRL++ in training and evaluation."""
     return "\n".join(
         _table_of(path) for path in sorted(RESULTS.glob("*.csv")) if path.name != "pipeline.csv"
     )

@@ -1,4 +1,4 @@
-"""CLIP with vision-transformer image tower: images (N, 3, R, R), tokens (C, T) -> features (., E).
+"""CLIP with a vision transformer: images (N, 3, R, R), tokens (C, T) -> features (., E).
 
 Keys and arithmetic are OpenAI's; all sizes are read from the state dict's shapes. Batch first.
 """
@@ -78,7 +78,7 @@ class Attention(nn.Module):
         return q, k, v
 
     def split_heads(self, x: Tensor) -> Tensor:
-        """(..., L, D) -> (..., H, L, D / H)."""
+        """Split the width into heads: (..., L, D) -> (..., H, L, D / H)."""
         return x.unflatten(-1, (self.num_heads, -1)).transpose(-3, -2)
 
     def combine(self, q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Tensor:
@@ -101,7 +101,7 @@ class MLP(nn.Module):
         self.c_proj = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply to every position."""
+        """Apply the MLP to every position."""
         if self.c_fc.weight.requires_grad:  # CLIP itself is being trained
             return self.c_proj(F.silu(1.702 * self.c_fc(x)) / 1.702)
         first, second = self.c_fc, self.c_proj
@@ -226,7 +226,7 @@ class CLIP(nn.Module):
         required = {"visual.conv1.weight", "positional_embedding", "text_projection"}
         required |= {"visual.positional_embedding", "token_embedding.weight"}
         if missing := sorted(required - set(state)):
-            raise ValueError(f"This is no CLIP state dict: it lacks {missing}")
+            raise ValueError(f"This is not a CLIP state dict: it lacks {missing}")
         sizes = Sizes.of(state)
         with torch.device("meta"):
             model = cls(sizes)

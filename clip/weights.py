@@ -34,13 +34,12 @@ def load(name_or_path: str) -> CLIP:
     """A frozen CLIP in float32 on the CPU, all sizes read from its tensors' shapes.
 
     `name_or_path` is a name of `available_models()`, or a file: OpenAI's TorchScript archive, a
-    `torch.save`d state dict, or `.safetensors`, with the keys
-    of OpenAI, open_clip or Hugging Face. A name is looked up in
-    `$CLIP_DIR`, in ~/.cache/clip, and in the Hugging Face cache, then downloaded from the hub
-    (`HF_ENDPOINT` sets a mirror).
+    `torch.save`d state dict, or `.safetensors`, with the keys of OpenAI, open_clip or Hugging Face.
+    A name is looked up in `$CLIP_DIR`, in ~/.cache/clip and in the Hugging Face cache; otherwise it
+    is downloaded from the hub (`HF_ENDPOINT` sets a mirror).
 
     Raises:
-        ValueError: an unknown name, a ResNet, or a file that is no CLIP; the message says which.
+        ValueError: an unknown name, a ResNet, or a file that is not a CLIP; the message says which.
         FileNotFoundError: no such path, or no way to download; it says what to put where.
     """
     path = _locate(name_or_path)
@@ -75,7 +74,7 @@ def load_state_dict(path: str) -> dict[str, Tensor]:
 
 
 def _read(path: str) -> Any:
-    """What should be a state dict."""
+    """What the file holds, which should be a state dict."""
     if path.endswith(".safetensors"):
         return _read_safetensors(path)
     stored = torchfile.read(path)
@@ -109,7 +108,7 @@ def _locate(name_or_path: str) -> str:
             f"No CLIP weights at {name_or_path!r}. Give a file or one of {available_models()}"
         )
     raise ValueError(
-        f"Unknown CLIP {name_or_path!r}; known are {available_models()}, or give a file"
+        f"Unknown CLIP {name_or_path!r}; choose from {available_models()}, or give a weights file"
     )
 
 
@@ -144,7 +143,7 @@ def _download(name: str) -> str:
 
 
 def _verify(path: str) -> None:
-    """The hub's cache names a file by its sha256; refuse one that is something else."""
+    """Refuse a download whose sha256 is not the one by which the hub's cache names it."""
     blob = Path(os.path.realpath(path))
     if len(blob.name) != 64:
         return

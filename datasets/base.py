@@ -32,8 +32,8 @@ class Split(NamedTuple):
 def draw_shots(items: list[Datum], num_shots: int, rng: random.Random) -> list[Datum]:
     """`num_shots` items of each class, classes in order of first appearance.
 
-    A class of exactly that many is permuted by the same call; one of fewer gives all it has, in
-    order, without a call.
+    A class with exactly that many items is permuted by the same call; a class with fewer gives all
+    its items in order, and draws nothing.
     """
     print(f"Creating a {num_shots}-shot dataset")
     groups: dict[int, list[Datum]] = {}
@@ -46,7 +46,7 @@ def draw_shots(items: list[Datum], num_shots: int, rng: random.Random) -> list[D
 
 
 def draw_split(split: Split, num_shots: int, seed: int, draws_val: bool = True) -> Split:
-    """The few-shot draw over all classes: train, then val; test stays. Below 0 `seed` is none."""
+    """The few-shot draw over all classes: train, then val; test stays. `seed` < 0: unseeded."""
     rng = random.Random(seed if seed >= 0 else None)
     train = draw_shots(split.train, num_shots, rng)
     val = split.val
@@ -56,7 +56,7 @@ def draw_split(split: Split, num_shots: int, seed: int, draws_val: bool = True) 
 
 
 def subsample_classes(split: Split, which: str) -> Split:
-    """The first half of the labels of `train` (base), the others (new), or all; from 0 again."""
+    """Keep the first half of the labels of `train` (base), the others (new), or all; renumbered."""
     if which == "all":
         return split
     labels = sorted({item.label for item in split.train})
@@ -90,7 +90,7 @@ def check_labels(split: Split, source: str) -> None:
     for part in ("val", "test"):
         if unknown := sorted({item.label for item in getattr(split, part)} - labels):
             raise ValueError(
-                f"{source}: {part} has label {_some(unknown)}, which train has not. "
+                f"{source}: label {_some(unknown)} occurs in {part} but not in train. "
                 "Is the split file complete?"
             )
 
@@ -106,7 +106,7 @@ def check_files(items: Sequence[Datum], source: str) -> None:
         return
     remedy = "Unpack the archive again, or correct --root."
     if len(missing) == len(items):
-        remedy = "Is the split file that of another data set, or --root the wrong folder?"
+        remedy = "Does the split file belong to another data set, or is --root the wrong folder?"
     raise FileNotFoundError(
         f"{source}: {len(missing):,} of {len(items):,} images are missing, the first is "
         f"{missing[0]!r}. {remedy}"
@@ -114,7 +114,7 @@ def check_files(items: Sequence[Datum], source: str) -> None:
 
 
 def shared_names(items: Sequence[Datum]) -> dict[str, list[int]]:
-    """Class names that several labels have."""
+    """The class names that several labels share, with these labels."""
     labels: dict[str, set[int]] = {}
     for item in items:
         labels.setdefault(item.classname, set()).add(item.label)
@@ -197,7 +197,7 @@ class Reader(DatasetBase):
         return drawn
 
     def check_files(self, split: Split) -> None:
-        """Refuse missing pictures; once, and only those in use."""
+        """Refuse missing pictures; only those in use are looked up, once."""
         check_files([*split.train, *split.val, *split.test], self.name)
 
 

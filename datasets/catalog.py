@@ -140,4 +140,4 @@ def find(name: str) -> Entry:
         if name in (entry.config, entry.name, entry.folder):
             return entry
     known = ", ".join(entry.config for entry in CATALOG)
-    raise ValueError(f"Unknown data set {name!r}; known are {known}")
+    raise ValueError(f"Unknown data set {name!r}; choose from {known}")

@@ -1,4 +1,4 @@
-"""Is a data set usable? root, name -> a status and sentences that say what to do."""
+"""Check whether a data set is usable: root, name -> a status, and what to do about it."""
 
 import contextlib
 import io
@@ -24,7 +24,7 @@ __all__ = ["Report", "check_dataset", "expected_tree"]
 
 
 class Report(NamedTuple):
-    """What was found."""
+    """The result of checking one data set."""
 
     entry: Entry
     status: str  # found, missing, incomplete, wrong counts, unreadable
@@ -69,7 +69,7 @@ def draw_notes(entry: Entry, folder: Path, split: Split, draws_val: bool) -> lis
         for path in sorted(folder.glob("split_fewshot/shot_*-seed_*.pkl")):
             notes.append(_cache_note(path, folder, split, draws_val))
     if (folder / "preprocessed.pkl").exists():
-        notes.append("Note: preprocessed.pkl is never read; the lists are what is in the folders.")
+        notes.append("Note: preprocessed.pkl is never read; the lists are made from the folders.")
     return notes
 
 
@@ -78,7 +78,7 @@ def _published_notes(entry: Entry, folder: Path, split: Split) -> list[str]:
     for shots, seed in settings:
         drawn = draw_split(split, shots, seed)._asdict()
         if differences := published_differences(entry.name, shots, seed, drawn, folder):
-            wrong.append(f"That of {shots} shots and seed {seed}: {'; '.join(differences)}.")
+            wrong.append(f"{shots} shots, seed {seed}: {'; '.join(differences)}.")
     if not settings:
         return []
     equal = len(settings) - len(wrong)
@@ -88,7 +88,7 @@ def _published_notes(entry: Entry, folder: Path, split: Split) -> list[str]:
 def _cache_note(path: Path, folder: Path, split: Split, draws_val: bool) -> str:
     name = re.fullmatch(r"shot_(\d+)-seed_(\d+)\.pkl", path.name)
     if name is None:
-        return f"Note: {path} is no draw of a seed; it is not compared."
+        return f"Note: {path} is not named shot_N-seed_S.pkl; it is not compared."
     parts = ("train", "val") if draws_val else ("train",)
     drawn = draw_split(split, int(name[1]), int(name[2]), draws_val)
     try:
@@ -120,7 +120,7 @@ def _missing(missing: list[str], total: int) -> list[str]:
     gone = [folder for folder in folders if not os.path.isdir(folder)]
     text = f"{len(missing):,} of {total:,} pictures are missing, the first is {missing[0]!r}."
     if len(missing) == total:
-        return [text, "Is the split file that of another data set? Fetch it again."]
+        return [text, "Does the split file belong to another data set? Fetch it again."]
     if gone:
         return [text, f"{len(gone)} class folders are gone, the first is {gone[0]!r}."]
     return [text]
@@ -150,11 +150,13 @@ def _notes(folder: Path, split: Split) -> list[str]:
                 notes.append(f"Note: {path} has CR LF line ends; they are read as LF.")
     if not os.access(folder, os.W_OK):
         notes.append(f"Note: {folder} is read-only; nothing is ever written there.")
-    return notes + [f"Note: {path} is no class folder; it is ignored." for path in _strays(split)]
+    return notes + [
+        f"Note: {path} is not a class folder; it is ignored." for path in _strays(split)
+    ]
 
 
 def _strays(split: Split) -> list[str]:
-    """Files that lie among the class folders."""
+    """The first files that lie among the class folders."""
     parents = {os.path.dirname(os.path.dirname(item.impath)) for item in split.train[:1]}
     return [
         entry.path
@@ -165,7 +167,7 @@ def _strays(split: Split) -> list[str]:
 
 
 def missing_files(items: Iterable[Datum]) -> list[str]:
-    """The paths that are no files; folders are listed once instead of asking for every file."""
+    """The paths that do not exist; each folder is listed once, rather than each file looked up."""
     names_in: dict[str, set[str]] = {}
     missing = []
     for item in items:
@@ -178,7 +180,7 @@ def missing_files(items: Iterable[Datum]) -> list[str]:
 
 
 def unreadable_files(items: list[Datum]) -> list[str]:
-    """What is wrong with each picture that cannot be decoded; on all cores."""
+    """Decode all pictures, on all cores; a sentence for each that cannot be decoded."""
     paths = sorted({item.impath for item in items})
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         results = pool.map(_fault_of, paths, chunksize=64)
@@ -202,7 +204,7 @@ def sources(entry: Entry) -> list[str]:
 
 
 def expected_tree(entry: Entry, root: Path) -> str:
-    """What belongs below the root, beside what is there."""
+    """What belongs below the root, and whether it is there, as lines of text."""
     names = ("", f"{entry.images}/", entry.list_file)
     wanted = [f"{entry.folder}/{name}" for name in names]
     lines = [f"  {'there' if (root / path).exists() else 'ABSENT':<7} {path}" for path in wanted]

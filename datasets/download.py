@@ -1,6 +1,7 @@
-"""Fetch what can be fetched: name -> split file, class names and pictures in their places.
+"""Download data sets: name -> split file, class names and pictures in their places.
 
-Downloads resume and appear whole; archives are unpacked beside their place and then moved there.
+Downloads resume, and appear only when they are whole; archives are unpacked beside their place and
+then moved there.
 """
 
 import hashlib
@@ -77,13 +78,13 @@ ARCHIVES = {
 
 
 def download_dataset(root: Path, name: str, mirror: str = "", md5: str | None = None) -> list[str]:
-    """Fetch all that can be fetched of one data set; returns what has to be done by hand.
+    """Download what is offered of one data set; returns the steps that are left to do by hand.
 
     `mirror`: a URL below which the files lie under their own names, instead of the original
-    places. What is there already is left alone.
+    places. Files that exist already are left alone.
 
     Raises:
-        ConnectionError: a download failed; the message has the file and the way by hand.
+        ConnectionError: a download failed; the message names the file and how to get it by hand.
         ValueError: a file's checksum is wrong.
     """
     entry = find(name)
@@ -96,7 +97,7 @@ def download_dataset(root: Path, name: str, mirror: str = "", md5: str | None = 
         return [f"{entry.config}: by hand: {source}" for source in entry.sources]
     target = folder / archive.target
     if (archive.target and target.is_dir()) or (target / "variants.txt").is_file():
-        print(f"{entry.config}: {target} is there")
+        print(f"{entry.config}: {target} exists already")
         return []
     path = folder / archive.file
     fetch(archive.url, path, mirror)
@@ -107,7 +108,7 @@ def download_dataset(root: Path, name: str, mirror: str = "", md5: str | None = 
 
 
 def fetch(source: str, path: Path, mirror: str = "") -> None:
-    """Download into `path`, going on where an earlier try stopped; it appears when it is whole."""
+    """Download into `path`, resuming an earlier try; the file appears only when it is whole."""
     if path.is_file():
         return
     import gdown
@@ -120,14 +121,14 @@ def fetch(source: str, path: Path, mirror: str = "") -> None:
         )
     except Exception as error:  # gdown and requests raise many kinds; the remedy is one
         raise ConnectionError(
-            f"Cannot download {path.name} ({type(error).__name__}: {error}). Try again: it goes on "
-            f"where it stopped. Or fetch {url or 'https://drive.google.com/file/d/' + source} by "
+            f"Cannot download {path.name} ({type(error).__name__}: {error}). Try again: the "
+            f"download resumes. Or fetch {url or 'https://drive.google.com/file/d/' + source} by "
             f"hand and put it at {path}."
         ) from error
 
 
 def check_md5(path: Path, wanted: str) -> None:
-    """Refuse, and remove, a file whose checksum is another one."""
+    """Refuse, and remove, a file whose checksum differs."""
     if not wanted:
         return
     digest = hashlib.md5(usedforsecurity=False)
@@ -161,7 +162,7 @@ def unpack(path: Path, inside: str, target: Path) -> None:
 
 
 def extract(path: Path, folder: Path) -> None:
-    """All of an archive; nothing lands outside `folder`."""
+    """Extract an archive; nothing lands outside `folder`."""
     if path.name.endswith(".zip"):
         shutil.unpack_archive(path, folder, "zip")
     else:

@@ -1,7 +1,7 @@
 """Few-shot caches that published code left beside the pictures -> the items that they chose.
 
 `split_fewshot/shot_N-seed_S.pkl` holds items with the absolute paths of the machine that made it.
-The pictures are looked for below the data set's own folder.
+The pictures are looked up below the data set's own folder.
 """
 
 import os
@@ -28,7 +28,9 @@ def cached_draw(path: Path, folder: Path, lists: dict[str, list[Datum]]) -> dict
     cached, drawn = read_datums(path), {}
     for part, items in lists.items():
         if part not in cached:
-            raise ValueError(f"{str(path)!r} has no {part} pictures: it is of another data set")
+            raise ValueError(
+                f"{str(path)!r} has no {part} pictures: it belongs to another data set"
+            )
         wanted = [(_reroot(item.impath, folder, path), item.label) for item in cached[part]]
         drawn[part] = _find(wanted, items, part, path)
     return drawn
@@ -59,7 +61,7 @@ def _find(
             raise FileNotFoundError(f"{str(source)!r} lists {path!r}, which is missing")
         if path not in known:
             raise ValueError(
-                f"{str(source)!r} lists {path!r}, which is no {part} picture of this data set: "
+                f"{str(source)!r} lists {path!r}, which is not a {part} picture of this data set: "
                 "it was made from another split file"
             )
         if known[path].label != label:
@@ -104,8 +106,8 @@ def consult_cache(
     except (FileNotFoundError, ValueError) as error:
         if is_used:
             raise type(error)(f"DATASET.FEWSHOT_CACHE is True. {error}") from error
-        print(f"A cached draw is not compared: {error}")
+        print(f"The cached draw is not compared: {error}")
         return ours
     print(compare_draws(path, ours, cached))
-    print(f"Used is {'the cached one' if is_used else 'ours'} (DATASET.FEWSHOT_CACHE {is_used})")
+    print(f"Used: {'the cached draw' if is_used else 'our draw'} (DATASET.FEWSHOT_CACHE {is_used})")
     return cached if is_used else ours

@@ -1,4 +1,4 @@
-"""Is a few-shot draw the published one? Drawn items -> a hash, beside published_draws.csv.
+"""Compare few-shot draws with the published ones: drawn items -> a hash, in published_draws.csv.
 
 The file holds counts and hashes of the lists that github.com/linzhiqiu/cross_modal_adaptation
 publishes under indices/ (eleven data sets, 1 to 16 shots, seeds 1 to 3), made from the same split
@@ -101,7 +101,7 @@ def compare_with_published(
     if differences := published_differences(name, num_shots, seed, drawn, folder):
         return (
             f"The draw differs from the published one: {'; '.join(differences)}. "
-            "The lists that it is drawn from are others."
+            "The lists that it was drawn from are different."
         )
     counts = ", ".join(f"{want.pictures:,} {part}" for part, want in published.items())
     return f"The draw equals the published one ({counts})."

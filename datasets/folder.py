@@ -1,8 +1,8 @@
-"""Folder: own pictures, no Python to write: class folders or a CSV -> train, val, test.
+"""Folder: pictures of your own, without writing Python: class folders or a CSV -> a split.
 
 `--root DIR` holds one of
     train/CLASS/*, test/CLASS/* and perhaps val/CLASS/*
-    CLASS/*, cut 50/20/30 by a fixed seed
+    CLASS/*, split 50/20/30 by a fixed seed
 or DATASET.CSV names a file of `path,label[,split]`, paths relative to `--root`, with a header.
 """
 
@@ -27,7 +27,7 @@ PARTS = Split._fields  # train, val, test
 
 @DATASET_REGISTRY.register()
 class Folder(Reader):
-    """Own pictures; `is_own` makes the trainers show what they were given before they train."""
+    """Pictures of your own; `is_own` makes trainers show what they were given before training."""
 
     is_own = True
 
@@ -43,11 +43,13 @@ class Folder(Reader):
             FileNotFoundError: there is no such folder.
         """
         if not root.is_dir():
-            raise FileNotFoundError(f"No folder {str(root)!r}: --root is where your pictures are")
+            raise FileNotFoundError(
+                f"No folder {str(root)!r}: --root must be the folder of your pictures"
+            )
         return root
 
     def read(self, folder: Path, allow_official: bool) -> Split:
-        """All pictures of the folder or of the CSV."""
+        """All pictures of the folder, or all that the CSV lists."""
         if self.csv:
             rows = list(read_csv(Path(self.csv).expanduser(), folder))
         else:
@@ -63,7 +65,7 @@ class Folder(Reader):
         split = _cut(whole) if whole else Split(*parts.values())
         if not split.train or not split.test:
             raise ValueError(
-                f"{str(folder)!r} gives {len(split.train)} training and {len(split.test)} test "
+                f"{str(folder)!r} holds {len(split.train)} training and {len(split.test)} test "
                 "pictures; both are needed"
             )
         return split
@@ -76,13 +78,13 @@ class Folder(Reader):
         if len(shown) != len(names):
             raise ValueError(
                 f"{self.names_file!r} has {len(shown)} names for {len(names)} classes "
-                f"({', '.join(names[:5])}, ...); write one a line, in this order"
+                f"({', '.join(names[:5])}, ...); write one name per line, in this order"
             )
         return shown
 
 
 def read_folders(folder: Path) -> Iterable[tuple[str, str, str]]:
-    """(path, class, part) of every picture; the part is empty where there are no parts."""
+    """(path, class, part) of every picture; the part is empty if there are no part folders."""
     present = [part for part in PARTS if (folder / part).is_dir()]
     if present and "train" not in present:
         raise FileNotFoundError(f"{str(folder)!r} has {present} but no train/")

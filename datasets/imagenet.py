@@ -45,7 +45,7 @@ def read_class_folders(
 
     Raises:
         FileNotFoundError: a class has no folder, or an empty one; the first is named.
-        ValueError: a folder is no class.
+        ValueError: a folder is not a class of the list.
     """
     found = set(_class_folders(folder))
     if missing := [wnid for wnid in label_of if wnid not in found]:
@@ -93,14 +93,14 @@ class ImageNet(Reader):
         return Split(train, test, test)
 
     def check_files(self, split: Split) -> None:
-        """Nothing to look for: the lists are what is there."""
+        """Do nothing: the lists were made from the files themselves."""
 
 
 class _Variant(Reader):
     """A test set over ImageNet's classes: no shots, no halves, the same list as training list."""
 
     def select(self, split: Split, num_shots: int, seed: int, which: str) -> Split:
-        """Everything.
+        """Select everything.
 
         Raises:
             ValueError: base or new classes are asked for.
@@ -113,7 +113,7 @@ class _Variant(Reader):
         return split
 
     def check_files(self, split: Split) -> None:
-        """Nothing to look for: the lists are what is there."""
+        """Do nothing: the lists were made from the files themselves."""
 
     def read(self, folder: Path, allow_official: bool) -> Split:
         """The pictures of every class, as test and as training list."""

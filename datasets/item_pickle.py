@@ -1,6 +1,6 @@
 """A pickle of Dassl's items -> `Datum`s, opcode by opcode; nothing in it is executed.
 
-Published code keeps its few-shot draws in such files. What is no item is refused by name.
+Published code keeps its few-shot draws in such files. Anything but an item is refused by name.
 """
 
 import pickletools
@@ -23,12 +23,14 @@ def read_datums(path: Path) -> dict[str, list[Datum]]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is torn, too large, or holds something else than items.
+        ValueError: it is torn, too large, or holds something other than items.
     """
     if not path.is_file():
         raise FileNotFoundError(f"No cached draw at {str(path)!r}")
     if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"{str(path)!r} has more than {MAX_BYTES >> 20} MiB: it is no cached draw")
+        raise ValueError(
+            f"{str(path)!r} has more than {MAX_BYTES >> 20} MiB: it is not a cached draw"
+        )
     try:
         parts = _Machine().run(path.read_bytes())
         return {part: [_datum(item) for item in items] for part, items in parts.items()}
@@ -38,7 +40,7 @@ def read_datums(path: Path) -> dict[str, list[Datum]]:
         raise ValueError(f"Refused to read {str(path)!r}: {error}. Nothing was executed.") from None
     except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{str(path)!r} is torn or no cached draw; remove it, or get it again"
+            f"{str(path)!r} is torn or not a cached draw; remove it, or get it again"
         ) from error
 
 
@@ -103,7 +105,9 @@ class _Machine:
 
     def _push_class(self, name: str) -> None:
         if name != ITEM_CLASS:
-            raise _RefusedError(f"it asks for {name.replace(' ', '.')}, which is no item of Dassl")
+            raise _RefusedError(
+                f"it asks for {name.replace(' ', '.')}, which is not an item of Dassl"
+            )
         self.stack.append(_Item)
 
     def _build(self, name: str) -> None:
@@ -115,7 +119,7 @@ class _Machine:
         elif name == "SETITEM":
             values = [self.stack.pop(-2), self.stack.pop()]
         else:
-            raise _RefusedError(f"it has the opcode {name}, which cached draws have not")
+            raise _RefusedError(f"it has the opcode {name}, which no cached draw has")
         target = self.stack[-1]
         if name == "NEWOBJ" and target is _Item and values == [()]:
             self.stack[-1] = _Item()

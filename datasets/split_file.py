@@ -1,7 +1,7 @@
 """Readers with a split file: `[path, label, class name]` under train, val and test.
 
 Where the file is absent, official lists or folders can stand in, if DATASET.OFFICIAL_LISTS allows
-it: a home-made split, the same on every machine, but not the published one.
+it. Such a split is the same on every machine, but it is not the published one.
 """
 
 import os
@@ -24,18 +24,18 @@ __all__ = [
     "split_folders",
 ]
 
-SPLIT_SEED = 1  # of home-made splits, whatever SEED a run has
+SPLIT_SEED = 1  # of splits made here, whatever SEED a run has
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
 class SplitFileReader(Reader):
-    """Reads the split file, or by permission what `read_official` makes of the official lists."""
+    """Reads the split file or, if allowed, what `read_official` makes of the official lists."""
 
     def read(self, folder: Path, allow_official: bool) -> Split:
         """All items of the data set in `folder`.
 
         Raises:
-            FileNotFoundError: no split file, and no permission to do without.
+            FileNotFoundError: there is no split file, and doing without is not allowed.
         """
         entry = find(self.name)
         path = folder / entry.split_file
@@ -46,9 +46,11 @@ class SplitFileReader(Reader):
             raise FileNotFoundError(
                 f"{self.name}: no split file at {str(path)!r}. Fetch it with 'gdown "
                 f"{entry.drive_id}', or set DATASET.OFFICIAL_LISTS True for a split of your own, "
-                "whose results are not comparable to the published ones."
+                "whose results are not comparable with the published ones."
             )
-        print(f"NOT THE PUBLISHED SPLIT: {path} is absent, {self.name} is split from its own lists")
+        print(
+            f"NOT THE PUBLISHED SPLIT: {path} is absent, {self.name} is split by its official lists"
+        )
         return self.read_official(folder, random.Random(SPLIT_SEED))
 
     def read_official(self, folder: Path, rng: random.Random) -> Split:
@@ -96,7 +98,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def list_classes(folder: Path) -> list[str]:
-    """The class folders in `folder`, sorted by code point; files are no classes.
+    """The class folders in `folder`, sorted by code point; files are ignored.
 
     Raises:
         FileNotFoundError: there is no such folder, or no folder in it.

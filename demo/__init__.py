@@ -1,1 +1,1 @@
-"""The embedded default: a tiny CLIP, a generated world, and what shows both."""
+"""The demo: a tiny CLIP, a generated world, and the program that shows both."""

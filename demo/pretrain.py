@@ -145,7 +145,7 @@ def expand(path: Path, out: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Train and save."""
+    """Train the CLIP and save it; the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -153,7 +153,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--batch-size", type=int, default=192, help="pictures a step (default: 192)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of weights and pictures (default: 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of weights and pictures (default: 0)"
+    )
     parser.add_argument(
         "--out", type=Path, default=WEIGHTS, help=f"file to write (default: {WEIGHTS})"
     )

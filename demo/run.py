@@ -5,7 +5,7 @@
 
 Draws the pictures, then calls train.py with the real configs and a tiny CLIP, base classes first,
 then new ones, and prints base, new and their harmonic mean H. Results, logs and a picture are left
-in the output folder. Started again, it goes on where it was stopped.
+in the output folder. Interrupted? Run it again; it resumes.
 """
 
 import argparse
@@ -111,11 +111,11 @@ def print_table(table: dict[str, dict[str, list[float]]]) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Draw, run, report."""
+    """Draw the pictures, run all methods, and print the table; the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--output", type=Path, default=Path("output/demo"), help="results' folder")
+    parser.add_argument("--output", type=Path, default=Path("output/demo"), help="folder to write")
     parser.add_argument("--seeds", default="1,2,3", help="comma-separated (default: 1,2,3)")
     args = parser.parse_args(argv)
     output, seeds = args.output.absolute(), [int(seed) for seed in args.seeds.split(",")]

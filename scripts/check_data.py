@@ -1,9 +1,9 @@
-"""Check data sets before the GPU finds out: one line each, and what to do about what is wrong.
+"""Check data sets before you train on them: a line for each, and how to repair what is wrong.
 
     python scripts/check_data.py --root DATA
     python scripts/check_data.py --root DATA eurosat dtd --deep
 
-Exit code 1 if something that was asked for cannot be used.
+The exit code is 1 if a data set that was asked for cannot be used.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from datasets.check import check_dataset, expected_tree
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All options."""
+    """The parser of all options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -28,13 +28,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--root", required=True, type=Path, help="folder that holds their folders")
     parser.add_argument("--deep", action="store_true", help="decode every picture, on all cores")
     parser.add_argument(
-        "--official", action="store_true", help="accept official lists where a split file is absent"
+        "--official", action="store_true", help="accept official lists if a split file is absent"
     )
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Check and print."""
+    """Check the data sets and print what was found; the exit code."""
     args = build_parser().parse_args(argv)
     try:
         entries = [find(name) for name in args.names] or list(CATALOG)

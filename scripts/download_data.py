@@ -1,10 +1,11 @@
-"""Fetch data sets into CoOp's layout, as far as they can be fetched.
+"""Download data sets into CoOp's layout, as far as they are still offered.
 
     python scripts/download_data.py --root DATA eurosat dtd
     python scripts/download_data.py --root DATA food101 --mirror https://mirror.example/clip-data
 
-A download that was stopped goes on where it was. What needs an account or is gone (ImageNet, Cars,
-SUN397) is said, with the steps. Exit code 1 if a download failed.
+An interrupted download resumes. For data sets that need an account or are no longer offered
+(ImageNet, Cars, SUN397) the steps to take by hand are printed. The exit code is 1 if a download
+failed.
 """
 
 import argparse
@@ -21,18 +22,20 @@ from datasets.download import download_dataset
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All options."""
+    """The parser of all options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="+", metavar="NAME", help="data sets, e.g. eurosat dtd")
-    parser.add_argument("--root", required=True, type=Path, help="folder to put their folders in")
-    parser.add_argument("--mirror", default="", metavar="URL", help="take all files from there")
+    parser.add_argument(
+        "--root", required=True, type=Path, help="folder for the data sets' folders"
+    )
+    parser.add_argument("--mirror", default="", metavar="URL", help="download all files from there")
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Fetch, and say what is left to do."""
+    """Download, and print what is left to do by hand; the exit code."""
     args = build_parser().parse_args(argv)
     failed = 0
     for name in args.names:
@@ -45,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         for step in by_hand:
             print(step)
     if not failed:
-        print(f"Now: python scripts/check_data.py --root {args.root} {' '.join(args.names)}")
+        print(f"Next: python scripts/check_data.py --root {args.root} {' '.join(args.names)}")
     return 1 if failed else 0
 
 

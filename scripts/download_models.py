@@ -1,9 +1,9 @@
-"""Fetch the released checkpoints and logs of MMRL and MMRL++ from the authors' Drive folder.
+"""Download the released checkpoints and logs of MMRL and MMRL++ from the authors' Drive folder.
 
     python scripts/download_models.py models
     python train.py --eval-only --model-dir models/... (a run folder in it)
 
-Goes on where it was stopped, and lists what it got.
+An interrupted download resumes. The runs that were fetched are listed at the end.
 """
 
 import argparse
@@ -28,11 +28,11 @@ def list_runs(folder: Path) -> list[Path]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Fetch and list."""
+    """Download the folder and list its runs; the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="folder to put them in")
+    parser.add_argument("folder", type=Path, help="folder to write")
     parser.add_argument("--id", default=FOLDER_ID, help="Drive folder (default: the authors')")
     args = parser.parse_args(argv)
     import gdown
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
         print(
             f"error: cannot download the Drive folder {args.id} ({type(error).__name__}: {reason})."
-            " Try again: it goes on where it stopped. Or fetch "
+            " Try again: the download resumes. Or fetch "
             f"https://drive.google.com/drive/folders/{args.id} by hand into {args.folder}.",
             file=sys.stderr,
         )

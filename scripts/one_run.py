@@ -26,9 +26,9 @@ def find_run(
     """
     for what, number in (("SEED", seed), ("SHOTS", shots)):
         if not number.isdecimal():
-            raise ValueError(f"{what} is a whole number, got {number!r}")
+            raise ValueError(f"{what} must be a whole number, got {number!r}")
     if part not in ("train", "test"):
-        raise ValueError(f"a run is one to train or to test, got {part!r}")
+        raise ValueError(f"the part must be train or test, got {part!r}")
     runs = list_runs(protocol, [method], [dataset], [int(seed)], [int(shots)])
     is_test = part == "test"
     found = [run for run in runs if run.dataset == dataset and bool(run.model) == is_test]
@@ -38,7 +38,7 @@ def find_run(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Become train.py."""
+    """Replace this process by train.py; the exit code if that fails."""
     words = sys.argv[1:] if argv is None else argv
     count = 6 if words[:1] == ["few_shot"] else 5
     if len(words) < count or not os.environ.get("DATA"):

@@ -3,7 +3,7 @@
     python scripts/parse_test_res.py output/base2new/test_new/eurosat/shots_16/MMRL/vit_b16
     python scripts/parse_test_res.py output/few_shot/eurosat --multi-exp
 
-Each seed folder gives its results.json, or else the last result of its log.txt.
+A seed folder's figure comes from its results.json, or else from the last result in its log.txt.
 """
 
 import argparse
@@ -20,7 +20,7 @@ KEYS = {"accuracy": "accuracy", "error": "error_rate", "macro_f1": "macro_f1"}
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All options."""
+    """The parser of all options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--test-log", action="store_true", help="the logs are of evaluations")
     parser.add_argument("--multi-exp", action="store_true", help="directory holds experiments")
     parser.add_argument("--keyword", choices=KEYS, default="accuracy", help="which figure")
-    parser.add_argument("--seeds", default="1,2,3", help="that should be there (default: 1,2,3)")
+    parser.add_argument("--seeds", default="1,2,3", help="expected seeds (default: 1,2,3)")
     return parser
 
 
@@ -50,7 +50,7 @@ def read_run(folder: Path, keyword: str) -> float | None:
 
 
 def parse_experiment(folder: Path, args: argparse.Namespace) -> float | None:
-    """Print every run, mean and spread, and which seeds are missing; the mean."""
+    """Print every run, mean and spread, and the missing seeds; return the mean."""
     print(f"Parsing files in {folder}")
     values: OrderedDict[str, float] = OrderedDict()
     for run in sorted(path for path in folder.iterdir() if path.is_dir()):
@@ -62,7 +62,7 @@ def parse_experiment(folder: Path, args: argparse.Namespace) -> float | None:
         print(f"file: {run}. {args.keyword}: {value:.2f}%.")
     wanted = [f"seed{seed}" for seed in args.seeds.split(",")]
     if missing := [name for name in wanted if name not in values]:
-        print(f"MISSING: {', '.join(missing)}; the mean below is without them")
+        print(f"MISSING: {', '.join(missing)}; the mean below leaves them out")
     if not values:
         return None
     figures = list(values.values())
@@ -74,7 +74,7 @@ def parse_experiment(folder: Path, args: argparse.Namespace) -> float | None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse one experiment or all of a folder."""
+    """Parse one experiment, or all in a folder; the exit code."""
     args = build_parser().parse_args(argv)
     if not args.directory.is_dir():
         print(f"error: no folder {args.directory}", file=sys.stderr)

@@ -4,10 +4,10 @@
     DATA=/data bash base_to_novel.sh --datasets eurosat,dtd --methods mmrl --gpus 0,1
     DATA=/data bash few_shot.sh --dry-run
 
-A run is finished if its results.json is there with the same config. Interrupted? Run the same
-command again: every run resumes at its last finished epoch. Two sweeps on one folder share the
+A run is finished if its folder has a results.json made with the same config. Interrupted? Run the
+same command again: every run resumes at its last finished epoch. Two sweeps on one folder share the
 work. A failed run does not stop the others. Config keys for every run follow `--`:
-... -- TRAIN.PRINT_FREQ 50. Exit code 0 only if every run is finished, 2 if the request is wrong.
+... -- TRAIN.PRINT_FREQ 50. The exit code is 0 if every run is finished, 2 if the request is wrong.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from sweep.runs import METHODS, PROTOCOLS, SEEDS, Run, list_runs, units
 
 SHOWN = ("OPTIM.LR", "OPTIM.MAX_EPOCH", "DATALOADER.TRAIN_X.BATCH_SIZE")
 SHOWN_OF_METHOD = ("REG_WEIGHT", "BETA", "REP_DIM", "PREC")
-# What the names of the runs' folders say must not be changed behind their back.
+# The names of the runs' folders record these values, so they must not change behind their back.
 OPTION_OF_KEY = {
     "DATASET.NUM_SHOTS": "--shots",
     "DATASET.NAME": "--datasets",
@@ -50,33 +50,42 @@ OPTION_OF_KEY = {
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All options."""
+    """The parser of all options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("protocol", choices=PROTOCOLS)
     what = parser.add_argument_group("which runs")
-    what.add_argument("--datasets", default="", metavar="A,B", help="default: the protocol's")
-    what.add_argument("--methods", default=",".join(METHODS), metavar="A,B", help="mmrl, mmrlpp")
+    what.add_argument("--datasets", default="", metavar="A,B", help="default: all of the protocol")
+    what.add_argument("--methods", default=",".join(METHODS), metavar="A,B", help="default: both")
     what.add_argument("--seeds", default="1,2,3", metavar="N,M", help="default: 1,2,3")
     what.add_argument("--shots", default="", metavar="N,M", help="pictures a class (default: 16; "
                       "few_shot: 1,2,4,8,16)")  # fmt: skip
-    what.add_argument("--shard", metavar="I/N", help="the I-th of N parts, from 0, for a cluster")
+    what.add_argument("--shard", metavar="I/N", help="do part I of N, from 0, on a cluster")
     where = parser.add_argument_group("where")
-    where.add_argument("--root", default=os.environ.get("DATA", ""), help="data (default: $DATA)")
-    where.add_argument("--output", default="", metavar="DIR", help="put output/ below this folder")
+    where.add_argument(
+        "--root", default=os.environ.get("DATA", ""), help="data sets (default: $DATA)"
+    )
+    where.add_argument(
+        "--output", default="", metavar="DIR", help="create output/ below this folder"
+    )
     where.add_argument("--backbone", default="", metavar="NAME|FILE", help="CLIP for all runs")
     how = parser.add_argument_group("how")
     how.add_argument("--dry-run", action="store_true", help="print commands and hyper-parameters")
-    how.add_argument("--gpus", default="", metavar="0,1", help="one run on each (default: all)")
-    how.add_argument("--per-gpu", type=int, default=1, metavar="N", help="runs on each GPU, or CPU")
-    how.add_argument("--retries", type=int, default=1, metavar="N", help="of a failed run")
+    how.add_argument("--gpus", default="", metavar="0,1", help="GPUs to use (default: all)")
+    how.add_argument(
+        "--per-gpu", type=int, default=1, metavar="N", help="runs per GPU, or on the CPU"
+    )
+    how.add_argument(
+        "--retries", type=int, default=1, metavar="N", help="for a failed run (default: 1)"
+    )
     how.add_argument("--timeout", type=float, metavar="MINUTES", help="kill a run that takes "
                      "longer; it counts as failed (default: never)")  # fmt: skip
-    how.add_argument("--stalled", type=float, default=30, metavar="MINUTES", help="name a run "
-                     "whose console.txt does not grow (default: 30; not with Ray)")  # fmt: skip
-    how.add_argument("--engine", choices=("local", "ray"), default="local")
-    how.add_argument("--address", default=None, metavar="HOST:PORT", help="of a Ray cluster")
+    how.add_argument("--stalled", type=float, default=30, metavar="MINUTES", help="report a run "
+                     "that prints nothing for so long (default: 30; not with Ray)")  # fmt: skip
+    how.add_argument("--engine", choices=("local", "ray"), default="local",
+                     help="where runs are executed (default: local)")  # fmt: skip
+    how.add_argument("--address", default=None, metavar="HOST:PORT", help="the Ray cluster")
     return parser
 
 
@@ -84,7 +93,7 @@ def chosen_runs(args: argparse.Namespace) -> list[Run]:
     """The runs that the options name.
 
     Raises:
-        ValueError: an option names what is not there.
+        ValueError: an option names something unknown.
     """
     seeds, shots = _numbers("--seeds", args.seeds), _numbers("--shots", args.shots, least=1)
     methods, datasets = _names(args.methods) or list(METHODS), _names(args.datasets)
@@ -115,7 +124,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def settings_of(args: argparse.Namespace, opts: list[str]) -> Settings:
-    """What all runs have in common.
+    """The settings that all runs have in common.
 
     Raises:
         ValueError: an option is out of range, or a key after `--` has an option of its own.
@@ -140,10 +149,10 @@ def settings_of(args: argparse.Namespace, opts: list[str]) -> Settings:
 
 
 def print_plan(runs: list[Run], settings: Settings) -> None:
-    """Every command with its hyper-parameters; what is finished is marked.
+    """Print every command with its hyper-parameters and whether it is finished.
 
     Raises:
-        ValueError: a key or value after `--` is wrong, or this Python cannot tell.
+        ValueError: a key or value after `--` is wrong, or this Python cannot resolve configs.
     """
     if complaint():
         raise ValueError(complaint())
@@ -158,7 +167,7 @@ def print_plan(runs: list[Run], settings: Settings) -> None:
 
 
 def summarise(runs: list[Run], outcomes: dict[Run, Outcome]) -> int:
-    """Print what is not finished and why; the exit code."""
+    """Print which runs are not finished, and why; return the exit code."""
     lost = Outcome(State.FAILED, "nothing is known of it")
     ends = {run: outcomes.get(run, lost) for run in runs}
     bad = {run: end for run, end in ends.items() if end.state is not State.FINISHED}
@@ -170,14 +179,14 @@ def summarise(runs: list[Run], outcomes: dict[Run, Outcome]) -> int:
 
 
 def run_locally(runs: list[Run], settings: Settings, args: argparse.Namespace) -> int:
-    """Work through the runs on this machine's slots; the exit code."""
+    """Work through the runs on this machine's slots; return the exit code."""
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a parent had them ignored
         signal.signal(number, _stop)
     sweep = Sweep(runs, settings, args.stalled)
     try:
         sweep.work(slot_environments(args.gpus, args.per_gpu))
     except KeyboardInterrupt:
-        print("Stopped; the same command goes on from here.", flush=True)
+        print("Stopped. Run the same command again to resume.", flush=True)
         os._exit(130)  # the runs die with their scheduler, and start from their resume files
     return summarise(runs, sweep.outcomes)
 
@@ -187,7 +196,7 @@ def _stop(*_: object) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Plan, run, summarise."""
+    """Plan the runs, execute them, and summarise; the exit code."""
     words = sys.argv[1:] if argv is None else argv
     end = words.index("--") if "--" in words else len(words)
     args = build_parser().parse_args(words[:end])

@@ -23,7 +23,7 @@ PROC = Path("/proc")
 
 
 class UnreadableClaim(ValueError):
-    """A claim file that holds something else; the message says what to do."""
+    """A claim file holds something other than a claim; the message says what to do."""
 
 
 class Owner(NamedTuple):
@@ -38,7 +38,7 @@ class Claim:
     """Use as `with Claim(folder) as claim: if claim.is_mine: ...`.
 
     Raises:
-        UnreadableClaim: the folder's claim file is none.
+        UnreadableClaim: the folder's claim file does not hold a claim.
         OSError: the folder cannot be made or written.
     """
 
@@ -104,7 +104,7 @@ class Claim:
         return owner is not None and owner.token == self.token
 
     def _take_over(self) -> bool:
-        """Remove a dead owner's claim; False if it lives, or another was faster."""
+        """Remove a dead owner's claim; False if the owner lives, or another sweep was faster."""
         owner = _read(self.path)
         if owner is not None and self._is_alive(owner):
             return False
@@ -178,7 +178,7 @@ def _read(path: Path) -> Owner | None:
         return None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UnreadableClaim(
-            f"{path} is no claim of a sweep; remove it if no other sweep is at work there"
+            f"{path} is not a sweep's claim; remove it if no other sweep is working there"
         ) from error
 
 
@@ -206,9 +206,9 @@ def _is_running(pid: int, start: str) -> bool | None:
 
 
 def _start_time(pid: int) -> str | None:
-    """When a process started, in clock ticks, since pids are given again.
+    """When a process started, in clock ticks: pids are reused, start times tell them apart.
 
-    Empty if it is dead and not yet buried; None if it cannot be seen.
+    Empty if the process is a zombie; None if it cannot be seen.
     """
     try:
         fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()

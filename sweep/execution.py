@@ -1,6 +1,6 @@
-"""One run of a sweep: what became of it before, and if nothing did, a call of train.py.
+"""Execute one run of a sweep: read its earlier outcome, or call train.py if it has none.
 
-Whatever goes wrong here is that run's outcome, in one sentence: nothing is raised.
+Whatever goes wrong here becomes that run's outcome, in one sentence: nothing is raised.
 """
 
 import ctypes
@@ -60,7 +60,7 @@ class Settings(NamedTuple):
 
 
 class State(enum.Enum):
-    """What a run has come to."""
+    """How a run ended, or why it was not started."""
 
     FINISHED = "finished"
     FAILED = "failed"
@@ -77,12 +77,12 @@ class Outcome(NamedTuple):
 
     @property
     def may_have_model(self) -> bool:
-        """Whether its evaluation is worth a try: all but the results may be there."""
+        """Whether its evaluation is worth trying: everything but the results may exist."""
         return self.state is State.FINISHED or self.exit_code == 0
 
     @property
     def is_worth_a_retry(self) -> bool:
-        """A call that was killed or broke down may end otherwise; a wrong request stays wrong."""
+        """Whether another call may end differently: a wrong request stays wrong."""
         return self.state is State.FAILED and self.exit_code not in (None, 0, WRONG_REQUEST)
 
 
@@ -92,18 +92,18 @@ def folder_of(run: Run, settings: Settings) -> Path:
 
 
 def console_of(run: Run, settings: Settings) -> Path:
-    """What the run printed."""
+    """The file that holds what the run printed."""
     return folder_of(run, settings) / CONSOLE
 
 
 def command(run: Run, settings: Settings) -> list[str]:
-    """The call of train.py."""
+    """The command line that calls train.py."""
     arguments = run.arguments(settings.root, settings.folder, settings.backbone, settings.opts)
     return [python_for_runs(), "train.py", *arguments]
 
 
 def stored_outcome(run: Run, settings: Settings) -> Outcome | None:
-    """What the run's folder says: finished, or a conflict; None if nothing is finished there.
+    """The outcome that the run's folder records, finished or a conflict; None if there is none.
 
     Raises:
         ValueError: the run's settings are wrong.
@@ -132,7 +132,7 @@ def _compare(results: RunResults, run: Run, settings: Settings) -> Outcome:
         if wanted[key] != have[key]:
             return Outcome(
                 State.CONFLICT,
-                f"{results.path} was made with {key} {have[key]}, now it is {wanted[key]}; "
+                f"{results.path} was made with {key} {have[key]}, but {key} is now {wanted[key]}; "
                 "remove the folder, or use another --output",
             )
     return Outcome(State.FINISHED)
@@ -168,7 +168,7 @@ def execute(
     environment: dict[str, str],
     training: Outcome | None = None,
 ) -> Outcome:
-    """Do the run unless it is finished or somebody else is at it; the console goes to a file.
+    """Execute the run unless it is finished or another sweep has it; its output goes to a file.
 
     `training` is what became of the run that this one evaluates, if that is known.
     """
@@ -217,7 +217,7 @@ def _claim_and_call(run: Run, settings: Settings, environment: dict[str, str]) -
 
 
 def _call(run: Run, settings: Settings, environment: dict[str, str], claim: Claim) -> Outcome:
-    """Call train.py once and wait for its end."""
+    """Call train.py once and wait until it ends."""
     words = command(run, settings)
     console = console_of(run, settings)
     limit = settings.timeout_minutes
@@ -228,7 +228,8 @@ def _call(run: Run, settings: Settings, environment: dict[str, str], claim: Clai
         except OSError as error:
             reason = error.strerror or error
             return Outcome(
-                State.FAILED, f"cannot start {words[0]}: {reason}; set PYTHON to another"
+                State.FAILED,
+                f"cannot start {words[0]}: {reason}; set PYTHON to another interpreter",
             )
     try:
         claim.add_process(process)
@@ -262,7 +263,7 @@ def _start(words: list[str], environment: dict[str, str], console: Any) -> subpr
 
 
 def _die_with(scheduler: int, libc: ctypes.CDLL) -> None:
-    """In the child: a scheduler that is killed leaves no run behind (Linux)."""
+    """Runs in the child: let it die with its scheduler, so that no run is left behind (Linux)."""
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # It may have been killed before this was set.
     if os.getppid() != scheduler:
@@ -270,7 +271,7 @@ def _die_with(scheduler: int, libc: ctypes.CDLL) -> None:
 
 
 def _reason(code: int, console: Path, begin: int) -> str:
-    """Why a call ended with a code that is not 0: by a signal, or what it printed last."""
+    """Why a call failed: the signal that ended it, or the last line that it printed."""
     if code < 0:
         return f"ended by signal {-code} ({signal.strsignal(-code)}); see {console}"
     with open(console, "rb") as file:

@@ -1,4 +1,4 @@
-"""Runs on this machine: a queue, and slots that work on it, a GPU or a share of the cores each."""
+"""Execute runs on this machine: a queue, and slots, each a GPU or a share of the cores."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ WATCH_S = 10.0
 
 
 def slot_environments(gpus: str, per_gpu: int) -> list[dict[str, str]]:
-    """What each slot sees: one GPU, or a share of the cores, unless OMP_NUM_THREADS is set."""
+    """Each slot's environment: one GPU, or a share of the cores unless OMP_NUM_THREADS is set."""
     names = [name for name in gpus.split(",") if name] or _all_gpus()
     if names:
         return [{"CUDA_VISIBLE_DEVICES": name} for name in names for _ in range(per_gpu)]
@@ -62,7 +62,7 @@ class Sweep:
         self._silent: dict[Run, float] = {}
 
     def work(self, environments: list[dict[str, str]]) -> None:
-        """Until nothing is left, on one thread a slot; a line for each run that ends or stalls."""
+        """Work until nothing is left, a thread per slot; print a line for each run that ends."""
         threads = [
             threading.Thread(target=self._slot, args=(environment,), daemon=True)
             for environment in environments

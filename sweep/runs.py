@@ -44,29 +44,29 @@ class Run(NamedTuple):
 
     @property
     def name(self) -> str:
-        """For people."""
+        """What people call this run, in status lines."""
         return f"{self.trainer} {self.dataset} {self.subsample} {self.shots}-shot seed {self.seed}"
 
     @property
     def dataset_file(self) -> str:
-        """Below the repository."""
+        """The data set's yaml, as a path below the repository."""
         return f"configs/datasets/{self.dataset}.yaml"
 
     @property
     def config_file(self) -> str:
-        """Below the repository."""
+        """The trainer's yaml, as a path below the repository."""
         return f"configs/trainers/{self.trainer}/{self.config}.yaml"
 
     @property
     def options(self) -> list[str]:
-        """Config keys with their values, those that the sweep sets."""
+        """The config keys that the sweep sets, each followed by its value."""
         return [
             *("DATASET.NUM_SHOTS", str(self.shots)),
             *("DATASET.SUBSAMPLE_CLASSES", self.subsample, "TASK", self.task),
         ]
 
     def arguments(self, root: str, folder: str, backbone: str, opts: Sequence[str]) -> list[str]:
-        """Of train.py; `folder` is the sweep's, `opts` are config keys for every run."""
+        """The arguments of train.py; `folder` is the sweep's, `opts` are keys for every run."""
         evaluate = ["--model-dir", below(folder, self.model), "--eval-only"] if self.model else []
         return [
             *("--root", root, "--seed", str(self.seed), "--trainer", self.trainer),
@@ -80,14 +80,14 @@ class Run(NamedTuple):
 
 
 def below(folder: str, output: str) -> str:
-    """A run's folder in the sweep's, as it stands in commands; empty: the repository."""
+    """A run's folder below the sweep's, as commands name it; an empty one is the repository."""
     return f"{folder}/{output}" if folder else output
 
 
 def base_to_novel(
     trainer: str, datasets: Sequence[str], seeds: Sequence[int], shots: Sequence[int]
 ) -> list[Run]:
-    """Train on the base classes, which evaluates them; then evaluate the new ones."""
+    """Train on the base classes, which also evaluates them; then evaluate the new ones."""
     runs = []
     for dataset, count, seed in product(datasets, shots, seeds):
         config = "vit_b16_imagenet" if dataset == "imagenet" else "vit_b16"
@@ -130,7 +130,7 @@ def few_shot(
 
 
 class Protocol(NamedTuple):
-    """What is published of a protocol, and the runs that it consists of."""
+    """A protocol: its published data sets and shots, and the function that lists its runs."""
 
     build: Callable[[str, Sequence[str], Sequence[int], Sequence[int]], list[Run]]
     datasets: Sequence[str]
@@ -153,8 +153,8 @@ def list_runs(
 ) -> list[Run]:
     """All runs of a protocol in the published order, or those of some data sets, seeds and shots.
 
-    What is left empty is the protocol's; what is named twice counts once. Cross-dataset evaluations
-    bring their training on ImageNet with them.
+    An empty argument stands for the protocol's own; a name given twice counts once. Cross-dataset
+    evaluations bring their training on ImageNet with them.
 
     Raises:
         ValueError: an unknown protocol, method or data set.
@@ -176,11 +176,11 @@ def list_runs(
 
 def _check_known(kind: str, names: Sequence[str], known: Collection[str]) -> None:
     if unknown := [name for name in names if name not in known]:
-        raise ValueError(f"Unknown {kind} {unknown[0]!r}; known are {', '.join(sorted(known))}")
+        raise ValueError(f"Unknown {kind} {unknown[0]!r}; choose from {', '.join(sorted(known))}")
 
 
 def units(runs: Sequence[Run]) -> list[list[Run]]:
-    """A training with its evaluations, each; what one shard of a cluster takes."""
+    """Group each training with its evaluations: the units that are dealt to shards."""
     grouped: dict[str, list[Run]] = {}
     for run in runs:
         grouped.setdefault(run.model or run.output, []).append(run)

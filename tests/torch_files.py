@@ -92,7 +92,7 @@ PICKLES = {
     "EXT1": (b"\x82\x01", "opcode"),
     "a protocol 0 number": (b"I" + b"9" * 9999 + b"\n", "opcode b'I'"),
     "a call of a type": (name("torch", "FloatStorage") + b")R", "calls 'torch.FloatStorage'"),
-    "a call of a number": (b"K\x01)R", "calls something that is no function"),
+    "a call of a number": (b"K\x01)R", "calls something that is not a function"),
     "an object of a function": (name("torch", "Size") + b")\x81", "not only carried along"),
     "arguments that do not fit": (name("torch", "device") + b"K\x01\x85R", "do not fit"),
     "memory by a call": (

@@ -1,4 +1,4 @@
-"""From option values to one resolved config, with the origin of every value that is no default.
+"""From option values to one resolved config, with the origin of each value that is not a default.
 
 Order, later wins: defaults, data set yaml, trainer yaml, the papers' value for the data set,
 command line. The papers' values come after the yaml files because the published program has them
@@ -15,10 +15,28 @@ from yacs.config import CfgNode
 from dassl.config import get_cfg_default
 from dassl.utils.tools import get_most_similar_str_to_a_from_b
 
-__all__ = ["PRECISIONS", "TASKS", "build_config", "extend_cfg", "flatten", "paper_values"]
+__all__ = [
+    "PRECISIONS",
+    "TASKS",
+    "add_method",
+    "build_config",
+    "extend_cfg",
+    "flatten",
+    "paper_values",
+]
 
 TASKS = ("B2N", "FS", "CD")
 PRECISIONS = ("fp16", "fp32", "amp", "bf16")
+
+# A method's own keys, and the common ones of which its default is another.
+_METHODS: dict[str, dict[str, Any]] = {
+    "MMRL": {},
+    "MMRLpp": {
+        "BETA": 0.9,  # PRC: weight of the new tokens
+        "PROJ_LORA_DIM": 64,  # rank of proj_rep's residual
+        "RES_LORA_DIM": 4,  # rank of SRRA's residuals
+    },
+}
 
 
 def extend_cfg(cfg: CfgNode) -> None:
@@ -29,25 +47,42 @@ def extend_cfg(cfg: CfgNode) -> None:
     cfg.DATASET.FEWSHOT_CACHE = False  # draw what split_fewshot/shot_N-seed_S.pkl holds
     cfg.DATASET.CSV = ""  # Folder: a file of path,label[,split] instead of class folders
     cfg.DATASET.TEMPLATE = ""  # prompt template instead of the data set's, e.g. "a photo of a {}."
-    cfg.DATASET.CLASSNAMES = ""  # Folder: a file of names, one a line, in label order
+    cfg.DATASET.CLASSNAMES = ""  # Folder: a file of names, one per line, in label order
     cfg.DATALOADER.CACHE_MB = 512  # keep decoded training pictures if they fit; 0: never
     cfg.TEST.PREDICTIONS = False  # write predictions.csv, a row per image
     cfg.TEST.PREC = ""  # amp, bf16 or fp32; empty: as published, fp32 where PREC is amp
     cfg.TRAIN.COMPILE = False  # torch.compile the step
     cfg.TRAINER.CLASS_CHUNK = 0  # classes at a time in the text encoder's training; 0: all
 
-    common = CfgNode()
-    common.PREC = "fp16"  # fp16, fp32, amp, bf16
-    common.ALPHA = 0.7  # weight of the class feature
-    common.REG_WEIGHT = 1.0  # lambda
-    common.N_REP_TOKENS = 5  # K
-    common.REP_DIM = 512  # d_r
-    common.REP_LAYERS = []  # J .. L, counted from 1
-    cfg.TRAINER.MMRL = common.clone()
-    cfg.TRAINER.MMRLpp = common.clone()
-    cfg.TRAINER.MMRLpp.BETA = 0.9  # PRC: weight of the new tokens
-    cfg.TRAINER.MMRLpp.PROJ_LORA_DIM = 64  # rank of proj_rep's residual
-    cfg.TRAINER.MMRLpp.RES_LORA_DIM = 4  # rank of SRRA's residuals
+    for name, values in _METHODS.items():
+        node = cfg.TRAINER[name] = _common_node()
+        for key, value in values.items():
+            node[key] = value
+
+
+def _common_node() -> CfgNode:
+    """The keys that every method has."""
+    node = CfgNode()
+    node.PREC = "fp16"  # fp16, fp32, amp, bf16
+    node.ALPHA = 0.7  # weight of the class feature
+    node.REG_WEIGHT = 1.0  # lambda
+    node.N_REP_TOKENS = 5  # K
+    node.REP_DIM = 512  # d_r
+    node.REP_LAYERS = []  # J .. L, counted from 1
+    return node
+
+
+def add_method(name: str, **values: Any) -> None:
+    """Give the trainer `name` its node TRAINER.<name>: the common keys, changed and extended.
+
+    Call it where the trainer is registered, before a config is built.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    if name in _METHODS:
+        raise ValueError(f"TRAINER.{name} already exists; choose another name for the method")
+    _METHODS[name] = values
 
 
 # data set: (MMRL REG_WEIGHT, MMRL++ REG_WEIGHT, MMRL++ BETA, MMRL++ BETA across data sets)
@@ -96,7 +131,7 @@ def build_config(
     flags: Mapping[str, Any] | None = None,
     opts: Sequence[str] = (),
 ) -> tuple[CfgNode, dict[str, str]]:
-    """(frozen config, origin of every value that is no default).
+    """Resolve all sources to (frozen config, origin of every value that is not a default).
 
     `flags` are full keys with values that command-line options gave; `opts` is the trailing list
     KEY VALUE KEY VALUE ... of the command line.
@@ -186,8 +221,7 @@ def _check_choices(cfg: CfgNode) -> None:
     choices = {
         "TASK": (cfg.TASK, TASKS),
         "DATASET.SUBSAMPLE_CLASSES": (cfg.DATASET.SUBSAMPLE_CLASSES, ("all", "base", "new")),
-        "TRAINER.MMRL.PREC": (cfg.TRAINER.MMRL.PREC, PRECISIONS),
-        "TRAINER.MMRLpp.PREC": (cfg.TRAINER.MMRLpp.PREC, PRECISIONS),
+        **{f"TRAINER.{name}.PREC": (cfg.TRAINER[name].PREC, PRECISIONS) for name in _METHODS},
         "TEST.PREC": (cfg.TEST.PREC, ("", "fp32", "amp", "bf16")),
         "TEST.FINAL_MODEL": (cfg.TEST.FINAL_MODEL, ("last_step", "best_val")),
         "TEST.SPLIT": (cfg.TEST.SPLIT, ("test", "val")),

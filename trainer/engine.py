@@ -173,7 +173,7 @@ class RepresentationTrainer(TrainerX):
         return results
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
-        """Load what was learned from a run folder or file; `epoch` picks one, else best, else last.
+        """Load what was learned from a run folder or file, of `epoch` (default: best, else last).
 
         Raises:
             FileNotFoundError: there is no checkpoint, or none of that epoch.
@@ -196,7 +196,7 @@ class RepresentationTrainer(TrainerX):
         return state | {"state_dict": learned_state(self.model)}
 
     def resume_model_if_exist(self, directory: str) -> int:
-        """Go on from the rolling resume file, else from the newest checkpoint; epochs done."""
+        """Resume from the rolling file, else the newest checkpoint; returns the epochs done."""
         file = ResumeFile(directory)
         if file.exists():
             path, state = file.path, file.load(flatten(self.cfg))
@@ -214,7 +214,7 @@ class RepresentationTrainer(TrainerX):
         return state["epoch"]
 
     def before_train(self) -> None:
-        """As Dassl's; own pictures are shown first, as the trainer sees them."""
+        """As Dassl's; pictures of your own are listed first, as the trainer sees them."""
         if getattr(self.dm.dataset, "is_own", False):
             self.show_own_data()
         super().before_train()
@@ -231,9 +231,8 @@ class RepresentationTrainer(TrainerX):
             features = self.model.frozen_features(image)
             correct += int((features.image @ features.text.t()).argmax(1).eq(label).sum())
         restore_random_states(states)
-        print(
-            f"Zero-shot CLIP is right on {100 * correct / len(dataset.test):.1f}% of the test set"
-        )
+        share = 100 * correct / len(dataset.test)
+        print(f"Zero-shot CLIP classifies {share:.1f}% of the test set correctly")
 
     def after_epoch(self) -> None:
         """Save as configured, then the rolling resume file."""
@@ -243,6 +242,6 @@ class RepresentationTrainer(TrainerX):
             ResumeFile(self.output_dir).save(state, flatten(self.cfg))
 
     def after_train(self) -> None:
-        """Evaluate; the run no longer needs its resume file."""
+        """Evaluate, then remove the resume file."""
         super().after_train()
         ResumeFile(self.output_dir).remove()

@@ -1,4 +1,4 @@
-"""A trained run on own pictures: path, PIL images -> class probabilities.
+"""Predict with a trained run: path, PIL images -> class probabilities.
 
 from trainer import load
 model = load("output/eurosat/seed1")
@@ -56,12 +56,12 @@ class Predictor:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device that the model is on."""
         return self.model.frozen_text.device
 
     @torch.no_grad()
     def logits(self, images: Sequence[Any]) -> Tensor:
-        """(N, C) for N PIL images; any mode, converted to RGB."""
+        """Logits (N, C) of N PIL images of any mode, which are converted to RGB."""
         batch = torch.stack([self.transform(image.convert("RGB")) for image in images])
         shared = self.model.image_encoder.shared(batch.to(self.device))
         out = self.model.classify(shared, self.adaptation)

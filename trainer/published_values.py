@@ -22,7 +22,7 @@ _TEMPLATES = {
 
 
 def prompts(classnames: Sequence[str], dataset: str, template: str = "") -> list[str]:
-    """One prompt a class; underscores become spaces.
+    """One prompt per class; underscores in class names become spaces.
 
     `template` is used where it is given, else that of the registered data set name `dataset`.
 
@@ -36,7 +36,7 @@ def prompts(classnames: Sequence[str], dataset: str, template: str = "") -> list
 
 
 def print_classes(dataset: Any, texts: Sequence[str], num_files: int = 3) -> None:
-    """A line a class: its prompt, how many training pictures it has, and the first few."""
+    """Print a line per class: its prompt, its number of training pictures, and the first few."""
     files: dict[int, list[str]] = {}
     for item in dataset.train_x:
         files.setdefault(item.label, []).append(os.path.basename(item.impath))

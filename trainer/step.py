@@ -139,7 +139,7 @@ def compile_options() -> dict[str, Any]:
     """Options of torch.compile: on a GPU the step is also captured as a CUDA graph.
 
     A small step spends most of its time in launches. Reuse of buffers in place is off: torch
-    2.14's CPU backend then returns wrong gradients for this graph (tests/trainer/test_encoders.py).
+    2.14's CPU backend then returns wrong gradients for this graph (tests/trainer/method).
     """
     return {"inplace_buffers": False, "triton.cudagraphs": torch.cuda.is_available()}
 

@@ -38,7 +38,7 @@ def _num_cores() -> int:
 
 
 def _free_memory() -> int:
-    """Bytes; where the system does not say, more than anyone needs."""
+    """Free memory in bytes; more than anyone needs, if the system does not say."""
     meminfo = Path("/proc/meminfo")
     lines = meminfo.read_text().splitlines() if meminfo.is_file() else []
     available = (line for line in lines if line.startswith("MemAvailable:"))

@@ -24,7 +24,9 @@ class RandomDomainSampler(Sampler):
         self.domains = list(self.indices)
         self.n_domain = n_domain if n_domain > 0 else len(self.domains)
         if batch_size < self.n_domain or batch_size % self.n_domain:
-            raise ValueError(f"Batch size {batch_size} is no multiple of {self.n_domain} domains")
+            raise ValueError(
+                f"Batch size {batch_size} is not a multiple of the {self.n_domain} domains"
+            )
         self.n_img_per_domain = batch_size // self.n_domain
         self.length = len(list(iter(self)))
 

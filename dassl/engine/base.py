@@ -78,7 +78,7 @@ class TrainerBase:
         val_result: float | None = None,
         model_name: str = "",
     ) -> None:
-        """One checkpoint a registered model; `epoch` counts from 0 and is stored plus 1."""
+        """Write a checkpoint per registered model; `epoch` counts from 0 and is stored plus 1."""
         for name in self.get_model_names():
             state = self.checkpoint_of(name, epoch, val_result)
             folder = os.path.join(directory, name)
@@ -118,7 +118,7 @@ class TrainerBase:
 
         Raises:
             FileNotFoundError: the file is not there.
-            ValueError: it is no checkpoint.
+            ValueError: it is not a checkpoint.
         """
         if not directory:
             print("Note that load_model() is skipped as no pretrained model is given")
@@ -190,7 +190,7 @@ class TrainerBase:
         self.model_update(names)
 
     def init_writer(self, log_dir: str) -> None:
-        """Open the tensorboard writer, once; without the package, say so and go on."""
+        """Open the tensorboard writer, once; without the package, say so and continue."""
         if self._writer is not None:
             return
         try:

@@ -127,7 +127,7 @@ def build_lr_scheduler(optimizer: Optimizer, optim_cfg: Any) -> LRScheduler:
 
     Raises:
         ValueError: an unknown LR_SCHEDULER or WARMUP_TYPE.
-        TypeError: STEPSIZE is no int (single_step) or no sequence (multi_step).
+        TypeError: STEPSIZE is not an int (single_step), or not a sequence (multi_step).
     """
     scheduler = _plain_scheduler(optimizer, optim_cfg)
     warmup = optim_cfg.WARMUP_EPOCH

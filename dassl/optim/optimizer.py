@@ -20,7 +20,7 @@ def build_optimizer(
 
     Raises:
         ValueError: the name is not in AVAI_OPTIMS.
-        TypeError: STAGED_LR with something that is no module.
+        TypeError: STAGED_LR is set and `model` is not a module.
     """
     name = optim_cfg.NAME
     if name not in AVAI_OPTIMS:

@@ -10,14 +10,14 @@ _NEEDED = {"state_dict": dict, "epoch": int}
 
 
 def check_checkpoint(checkpoint: dict[str, Any], fpath: str) -> None:
-    """That weights and epoch are there.
+    """Check that weights and epoch are there.
 
     Raises:
-        ValueError: they are not.
+        ValueError: one of them is missing.
     """
     for key, kind in _NEEDED.items():
         if not isinstance(checkpoint.get(key), kind):
-            raise ValueError(f"{fpath!r} is no checkpoint: it has no {key!r}")
+            raise ValueError(f"{fpath!r} is not a checkpoint: it has no {key!r}")
 
 
 def restore_schedule(scheduler: Any, state: dict[str, Any], fpath: str) -> None:

@@ -38,7 +38,7 @@ __all__ = [
 
 
 def atomic_save(obj: Any, fpath: str) -> None:
-    """`torch.save` under a temporary name, on the disk, then renamed: whole or not there at all."""
+    """`torch.save` under a temporary name, then rename: the file is whole or does not exist."""
     folder, name = os.path.split(fpath)
     partial = os.path.join(folder, f".partial-{os.getpid()}-{name.split('.')[0]}")
     try:
@@ -114,7 +114,7 @@ def load_checkpoint(fpath: str) -> dict[str, Any]:
     Objects of classes, such as the schedule that 0.6.3 pickled, are `torchfile.Record`s.
 
     Raises:
-        ValueError: `fpath` is None, or the file is torn, hostile or no dict.
+        ValueError: `fpath` is None, or the file is torn, hostile, or does not hold a dict.
         FileNotFoundError: there is no such file.
     """
     if fpath is None:
@@ -124,7 +124,7 @@ def load_checkpoint(fpath: str) -> dict[str, Any]:
     try:
         checkpoint = torchfile.read(fpath)
         if not isinstance(checkpoint, dict) or isinstance(checkpoint, torchfile.Record):
-            raise ValueError(f"{str(fpath)!r} is no checkpoint: it holds no dict")
+            raise ValueError(f"{str(fpath)!r} is not a checkpoint: it holds no dict")
         return checkpoint
     except ValueError:
         print(f'Unable to load checkpoint from "{fpath}"')
@@ -179,11 +179,7 @@ def _read_whole(fpath: str) -> tuple[str, dict[str, Any]]:
 
 
 def resume_from_checkpoint(
-    fdir: str,
-    model: nn.Module,
-    optimizer: Any = None,
-    scheduler: Any = None,
-    scaler: Any = None,
+    fdir: str, model: nn.Module, optimizer: Any = None, scheduler: Any = None, scaler: Any = None
 ) -> int:
     """Load the newest whole checkpoint in `fdir` into the objects given; returns its epochs done.
 
@@ -249,7 +245,7 @@ def open_specified_layers(model: nn.Module, open_layers: str | list[str]) -> Non
     """Train mode and gradients for the named children, evaluation mode and none for the others.
 
     Raises:
-        ValueError: a name is no attribute of the model.
+        ValueError: a name is not an attribute of the model.
     """
     model = model.module if isinstance(model, nn.DataParallel) else model
     names = [open_layers] if isinstance(open_layers, str) else open_layers
@@ -289,9 +285,7 @@ def load_pretrained_weights(model: nn.Module, weight_path: str) -> None:
     current.update(matched)
     model.load_state_dict(current)
     if not matched:
-        warnings.warn(
-            f"No entry of {weight_path!r} fits the model: nothing was loaded", stacklevel=2
-        )
+        warnings.warn(f"Nothing was loaded: no entry of {weight_path!r} fits", stacklevel=2)
         return
     print(f"Successfully loaded pretrained weights from {weight_path}")
     if discarded:

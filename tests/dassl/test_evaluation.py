@@ -108,5 +108,5 @@ def test_a_torn_file_is_named(tmp_path, capsys):
 @pytest.mark.parametrize("value", [[1], torch.optim.SGD([torch.ones(1)])])
 def test_a_file_without_a_dict_is_no_checkpoint(tmp_path, value):
     torch.save(value, tmp_path / "x.pt")
-    with pytest.raises(ValueError, match=r"x\.pt' is no checkpoint: it holds no dict"):
+    with pytest.raises(ValueError, match=r"x\.pt' is not a checkpoint: it holds no dict"):
         load_checkpoint(str(tmp_path / "x.pt"))

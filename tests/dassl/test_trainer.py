@@ -263,7 +263,7 @@ def test_a_file_that_cannot_be_resumed_from_falls_back_to_the_one_before(tmp_pat
     assert "Trying the one before it" in capsys.readouterr().out
     for epoch in (1, 2, 3):
         torch.save({"state_dict": {}}, folder / f"model.pth.tar-{epoch}")
-    with pytest.raises(ValueError, match=r"tar-1' is no checkpoint: it has no 'epoch'"):
+    with pytest.raises(ValueError, match=r"tar-1' is not a checkpoint: it has no 'epoch'"):
         run(cfg)
 
 
@@ -304,7 +304,7 @@ def test_base_load_model_prints_what_it_loads(tmp_path, capsys):
     with pytest.raises(FileNotFoundError, match=r"model\.pth\.tar-7"):
         trainer.load_model(str(tmp_path / "out"), epoch=7)
     torch.save({"w": torch.ones(1)}, path)
-    with pytest.raises(ValueError, match=r"tar-3' is no checkpoint: it has no 'state_dict'"):
+    with pytest.raises(ValueError, match=r"tar-3' is not a checkpoint: it has no 'state_dict'"):
         trainer.load_model(str(tmp_path / "out"), epoch=3)
 
 

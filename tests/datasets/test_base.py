@@ -110,7 +110,7 @@ FAULTS = [
     (lambda s: s["train"][0].__setitem__(0, "/etc/passwd"), ValueError, r"/etc/passwd.*outside"),
     (lambda s: s["test"][0].__setitem__(0, "../x.jpg"), ValueError, r"\.\./x\.jpg.*outside"),
     (drop_label_3, ValueError, r"no training image has label 3"),
-    (unknown_test_label, ValueError, r"test has label 40"),
+    (unknown_test_label, ValueError, r"label 40 occurs in test but not in train"),
     (lambda s: None, FileNotFoundError, r"294 of 294 images are missing, the first is .*--root"),
 ]
 

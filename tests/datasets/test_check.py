@@ -119,7 +119,7 @@ def test_a_stray_file_and_a_read_only_root_are_noted_and_harm_nothing(dtd, capsy
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)  # root may write anywhere
     code, text = run(dtd.parent, "dtd", capsys=capsys)
     assert code == 0
-    assert "Thumbs.db is no class folder; it is ignored" in text
+    assert "Thumbs.db is not a class folder; it is ignored" in text
     assert "read-only; nothing is ever written there" in text
 
 
@@ -156,7 +156,7 @@ def test_what_is_not_there_comes_with_its_sources(tmp_path, capsys):
 
 def test_an_unknown_name_lists_the_known(tmp_path, capsys):
     assert main(["--root", str(tmp_path), "eurosatt"]) == 2
-    assert "known are imagenet, caltech101" in capsys.readouterr().err
+    assert "choose from imagenet, caltech101" in capsys.readouterr().err
 
 
 def test_the_script_runs_from_anywhere(tmp_path):

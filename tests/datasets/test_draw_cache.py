@@ -75,7 +75,7 @@ def test_a_cached_draw_is_compared_and_left_alone(root, drawn, capsys):
     data = dataset(root, used=False)
     text = capsys.readouterr().out
     assert "The cached draw in split_fewshot/shot_2-seed_1.pkl equals ours." in text
-    assert "Used is ours (DATASET.FEWSHOT_CACHE False)" in text
+    assert "Used: our draw (DATASET.FEWSHOT_CACHE False)" in text
     write_cache(root, elsewhere(drawn[1], root))
     again = dataset(root, used=False)
     number = len(set(own) - {i.impath for i in drawn[1]["train"]})
@@ -89,7 +89,7 @@ def test_a_cached_draw_is_used_by_the_key_alone(root, drawn, capsys, subsample):
     write_cache(root, elsewhere(drawn[1], root))
     want = dataset(root, subsample=subsample, used=False, seed=2)
     got = dataset(root, subsample=subsample)
-    assert "Used is the cached one (DATASET.FEWSHOT_CACHE True)" in capsys.readouterr().out
+    assert "Used: the cached draw (DATASET.FEWSHOT_CACHE True)" in capsys.readouterr().out
     assert got.draw_hash == want.draw_hash
     for part in ("train_x", "val", "test"):
         assert [repr(i) for i in getattr(got, part)] == [repr(i) for i in getattr(want, part)]
@@ -152,7 +152,7 @@ FAULTS = [
     (
         replace_first(lambda i: {"impath": i.impath.replace("train_", "test_")[:-5] + "1.jpg"}),
         ValueError,
-        r"test_1\.jpg', which is no train picture of this data set",
+        r"test_1\.jpg', which is not a train picture of this data set",
     ),
     (replace_first(lambda i: {"label": 9}), ValueError, r"the label 9, here it has \d"),
     (replace_first(lambda i: {"label": "9"}), ValueError, r"_label of an item is '9'"),
@@ -169,7 +169,7 @@ def test_what_does_not_fit_is_refused_if_used_and_told_if_not(
     with pytest.raises(error, match=rf"FEWSHOT_CACHE is True\. .*shot_2-seed_1\.pkl.*{message}"):
         dataset(root)
     assert dataset(root, used=False).draw_hash
-    assert "A cached draw is not compared: " in capsys.readouterr().out
+    assert "The cached draw is not compared: " in capsys.readouterr().out
 
 
 def test_a_cache_that_is_asked_for_must_be_there(root):
@@ -200,10 +200,10 @@ def test_nothing_in_a_cache_is_executed(root, tmp_path, protocol):
 
 def test_other_classes_and_shapes_are_refused(root):
     path = write_cache(root, {"train": [Path("x")]})
-    with pytest.raises(ValueError, match=r"asks for pathlib.*Path, which is no item of Dassl"):
+    with pytest.raises(ValueError, match=r"asks for pathlib.*Path, which is not an item of Dassl"):
         read_datums(path)
     for shape in ([1, 2], {"train": 3}, {"train": ["text"]}, {"train": [{}]}, "text"):
-        with pytest.raises(ValueError, match=r"torn or no cached draw"):
+        with pytest.raises(ValueError, match=r"torn or not a cached draw"):
             read_datums(write_cache(root, shape))
 
 
@@ -267,7 +267,7 @@ def test_check_data_compares_all_caches(root, drawn, capsys):
     assert "The cached draw in split_fewshot/shot_2-seed_1.pkl equals ours." in text
     assert "The cached draw in split_fewshot/shot_2-seed_2.pkl differs from ours in" in text
     assert f"a cached draw is not compared: '{broken}' is torn" in text
-    assert "shot_2-seed_-1.pkl is no draw of a seed" in text
+    assert "shot_2-seed_-1.pkl is not named shot_N-seed_S.pkl" in text
     assert "preprocessed.pkl is never read" in text
 
 

@@ -52,8 +52,8 @@ def test_digits_to_results_in_one_command(clip_file, tmp_path, capsys):
     assert results["total"] == 40
     text = capsys.readouterr().out
     assert "0: 'a photo of the number eight.', 4 training pictures: " in text
-    assert "Zero-shot CLIP is right on " in text
-    before = text.index("Zero-shot CLIP is right on ")
+    assert "Zero-shot CLIP classifies " in text
+    before = text.index("Zero-shot CLIP classifies ")
     assert before < text.index("epoch [1/1]")
 
 

@@ -129,7 +129,7 @@ def test_a_claim_with_odd_fields_is_a_named_conflict(content, tmp_path):
     (folder / ".claim").write_text(content)
     outcome = execute(RUNS[0], Settings("/data", str(tmp_path)), {})
     assert outcome.state is State.CONFLICT
-    assert f"{folder / '.claim'} is no claim of a sweep; remove it" in outcome.detail
+    assert f"{folder / '.claim'} is not a sweep's claim; remove it" in outcome.detail
 
 
 @pytest.mark.parametrize("content", ['{"config": []}', '{"accuracy": "high"}', '{"seed": 1}'])

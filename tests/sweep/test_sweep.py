@@ -84,7 +84,10 @@ def test_scripts_of_a_method_give_one_published_command(recorder):
 
 WRONG_RUNS = [
     (["few_shot", "train", "mmrl", "eurosatt", "1", "8"], "Unknown data set 'eurosatt'"),
-    (["few_shot", "train", "mmrl", "eurosat", "one", "8"], "SEED is a whole number, got 'one'"),
+    (
+        ["few_shot", "train", "mmrl", "eurosat", "one", "8"],
+        "SEED must be a whole number, got 'one'",
+    ),
     (["few_shots", "train", "mmrl", "eurosat", "1"], "Unknown protocol 'few_shots'"),
     (["few_shot", "test", "mmrl", "eurosat", "1", "8"], "few_shot does not test on 'eurosat'"),
     (["few_shot", "tran", "mmrl", "eurosat", "1", "8"], "to train or to test, got 'tran'"),
@@ -188,7 +191,7 @@ def test_a_changed_config_is_a_named_conflict(recorder, tmp_path):
     assert sweep(*SMALL, "--output", str(out), env=recorder).returncode == 0
     done = sweep(*SMALL, "--output", str(out), "--", "OPTIM.LR", "0.5", env=recorder, check=False)
     assert done.returncode == 1
-    assert "was made with OPTIM.LR 0.001, now it is 0.5" in done.stdout
+    assert "was made with OPTIM.LR 0.001, but OPTIM.LR is now 0.5" in done.stdout
     assert recorded(recorder) == []
 
 

@@ -59,7 +59,7 @@ def describe(path: str, epoch: int | None = None) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Describe or export."""
+    """Describe or export a run; the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m trainer.checkpoints",
         description=__doc__,

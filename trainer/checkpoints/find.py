@@ -38,7 +38,7 @@ def find_checkpoint(path: str, epoch: int | None = None) -> Path:
         return folder / _BEST
     if not numbered:
         raise FileNotFoundError(
-            f"{str(folder)!r} has neither {_BEST} nor model.pth.tar-<epoch>: was the run finished?"
+            f"{str(folder)!r} has neither {_BEST} nor model.pth.tar-<epoch>: did the run finish?"
         )
     return numbered[max(numbered)]
 
@@ -77,10 +77,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         return _read_exported(path)
     checkpoint = load_checkpoint(str(path))
     if "state_dict" not in checkpoint:
-        raise ValueError(f"{str(path)!r} is no checkpoint: it has no 'state_dict'")
+        raise ValueError(f"{str(path)!r} is not a checkpoint: it has no 'state_dict'")
     state = checkpoint["state_dict"]
     if not isinstance(state, dict) or not all(map(_is_tensor_item, state.items())):
-        raise ValueError(f"{str(path)!r} is no checkpoint: its 'state_dict' is not of tensors")
+        raise ValueError(
+            f"{str(path)!r} is not a checkpoint: its 'state_dict' holds more than tensors"
+        )
     return checkpoint
 
 
@@ -98,12 +100,12 @@ def _read_exported(path: Path) -> dict[str, Any]:
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(f"Cannot read {str(path)!r}: {error}") from error
     if not isinstance(metadata, dict):
-        raise ValueError(f"Cannot read {str(path)!r}: its metadata 'mmrl' is no JSON object")
+        raise ValueError(f"Cannot read {str(path)!r}: its metadata 'mmrl' is not a JSON object")
     return {"state_dict": state, "epoch": metadata.get("epoch"), "metadata": metadata}
 
 
 def run_metadata(path: str) -> dict[str, Any]:
-    """What is known of a run beside its tensors: from an exported file, or from results.json.
+    """What is known about a run besides its tensors, from an exported file or from results.json.
 
     Empty for a bare published checkpoint.
 

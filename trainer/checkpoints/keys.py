@@ -197,7 +197,7 @@ def _hint(problems: list[str]) -> str:
     if "compound_rep_tokens is" in text:
         return ". Set N_REP_TOKENS and REP_DIM of the trainer to the checkpoint's shape."
     if "proj." in text or "lacks" in text:
-        return ". Is it of the same method (--trainer), REP_LAYERS and backbone?"
+        return ". Was it trained with the same method (--trainer), REP_LAYERS and backbone?"
     return "."
 
 

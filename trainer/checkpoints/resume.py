@@ -1,7 +1,7 @@
 """The rolling resume file: all of a run's state after its newest epoch, in OUTPUT_DIR/resume.pt.
 
-Written whole under another name, then renamed; removed when the run is finished. A run that was
-killed and is started again goes on from it and ends with the same parameters.
+It is written whole under another name, then renamed, and removed when the run is finished. A run
+that was killed resumes from it, and ends with the same parameters.
 """
 
 import os
@@ -39,7 +39,7 @@ def newest_checkpoint(directory: str) -> tuple[str, dict[str, Any]] | None:
 def restore(
     model: MMRLModel, optim: Any, sched: Any, scaler: Any, state: dict[str, Any], path: str
 ) -> None:
-    """Put a run back where a checkpoint, or a resume file, left it; published ones included.
+    """Put a run back into the state of a checkpoint, ours or published, or of a resume file.
 
     Raises:
         ValueError: the state does not fit this run.
@@ -82,8 +82,8 @@ class ResumeFile:
         state = load_checkpoint(self.path)
         if missing := [key for key in _KEYS if key not in state]:
             raise ValueError(
-                f"{self.path} is no resume file: it lacks {missing[0]!r}. Remove it to go on from "
-                "the newest checkpoint beside it, or to start afresh."
+                f"{self.path} is not a resume file: it lacks {missing[0]!r}. Remove it to "
+                "resume from the newest checkpoint beside it, or to start afresh."
             )
         before, now = state["settings"], _plain(settings)
         changed = sorted(k for k in before | now if before.get(k) != now.get(k))
@@ -97,7 +97,7 @@ class ResumeFile:
         return state
 
     def remove(self) -> None:
-        """The run is finished."""
+        """Remove the file, once the run is finished."""
         Path(self.path).unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""What the tensors of a checkpoint say of their model: state dict -> method and sizes."""
+"""What the tensors of a checkpoint say about their model: state dict -> method and sizes."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -8,7 +8,12 @@ from yacs.config import CfgNode
 
 from trainer.checkpoints.keys import is_learned, stack_layers
 
-__all__ = ["LearnedSizes", "adapt_config", "sizes_of"]
+__all__ = ["PUBLISHED_METHODS", "LearnedSizes", "adapt_config", "sizes_of"]
+
+PUBLISHED_METHODS = (
+    "MMRL",
+    "MMRLpp",
+)  # sizes are read from their files; other methods keep their config's
 
 
 class LearnedSizes(NamedTuple):
@@ -35,7 +40,7 @@ def sizes_of(state: Mapping[str, Tensor]) -> LearnedSizes:
     own = stack_layers(state)
     if "learner.space" not in own:
         raise ValueError(
-            "This is no checkpoint of MMRL or MMRL++: it lacks "
+            "This is not a checkpoint of MMRL or MMRL++: it lacks "
             "representation_learner.compound_rep_tokens"
         )
     is_shared = "learner.to_image.shared" in own
@@ -63,7 +68,9 @@ def sizes_of(state: Mapping[str, Tensor]) -> LearnedSizes:
 def _shape(own: Mapping[str, Tensor], name: str, num_dims: int) -> tuple[int, ...]:
     """The shape of a matrix, or of a stack of matrices, a layer each."""
     if own[name].dim() != num_dims:
-        raise ValueError(f"The checkpoint's {name} has no such shape: {tuple(own[name].shape)}")
+        raise ValueError(
+            f"The checkpoint's {name} has the unexpected shape {tuple(own[name].shape)}"
+        )
     return tuple(own[name].shape)
 
 

@@ -41,7 +41,7 @@ class Predictions:
             self.rows.append(row)
 
     def write(self, directory: str) -> Path:
-        """Write the file, whole."""
+        """Write all rows; the file appears only when it is whole."""
         top = min(TOP, len(self.classnames))
         header = ["path", "label", "predicted"]
         for rank in range(1, top + 1):
@@ -50,7 +50,7 @@ class Predictions:
 
 
 def write_per_class(counts: Tensor, classnames: Sequence[str], directory: str) -> Path:
-    """A row a class: name, total, correct, accuracy in percent, what it is taken for most."""
+    """Write a row per class: name, total, correct, accuracy in percent, its commonest mistake."""
     rows: list[list] = [["class", "total", "correct", "accuracy", "mostly_taken_for"]]
     for label, (name, row) in enumerate(zip(classnames, counts, strict=True)):
         total, correct = int(row.sum()), int(row[label])
@@ -63,7 +63,7 @@ def write_per_class(counts: Tensor, classnames: Sequence[str], directory: str) -
 
 
 def write_confusion(counts: Tensor, classnames: Sequence[str], directory: str) -> Path:
-    """confusion.csv, counts with names, and confusion.png, shares of each true class."""
+    """Write confusion.csv (counts) and confusion.png (shares of each true class)."""
     folder = Path(directory or ".")
     rows = [["truth \\ prediction", *classnames]]
     rows += [[name, *row.tolist()] for name, row in zip(classnames, counts, strict=True)]

@@ -13,7 +13,7 @@ __all__ = ["Tally", "evaluate"]
 
 
 class Tally:
-    """Feeds Dassl's evaluator, which counts; keeps time and, by choice, a row per image."""
+    """Feeds Dassl's evaluator, which counts; keeps the time and, if wanted, a row per image."""
 
     def __init__(self, evaluator: Any, classnames: list[str], keep_predictions: bool) -> None:
         self.evaluator = evaluator
@@ -42,7 +42,7 @@ class Tally:
         }
 
     def write_evidence(self, cfg: Any, directory: str) -> None:
-        """What the config asks for beside the figures."""
+        """Write the evidence that the config asks for, beside the figures."""
         if self.predictions is not None:
             print(f"Predictions are in {self.predictions.write(directory)}")
         if cfg.TEST.PER_CLASS_RESULT or cfg.TEST.COMPUTE_CMAT:

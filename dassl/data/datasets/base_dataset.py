@@ -19,8 +19,8 @@ class Datum:
     million items take a third less memory.
 
     Raises:
-        ValueError: `impath` is no string.
-        FileNotFoundError: `impath` is no file.
+        ValueError: `impath` is not a string.
+        FileNotFoundError: `impath` does not exist.
     """
 
     __slots__ = ("_classname", "_domain", "_folder", "_label", "_name")

@@ -114,7 +114,7 @@ def build_transform(
         return None
     choices = cfg.INPUT.TRANSFORMS if choices is None else choices
     if unknown := [choice for choice in choices if choice not in AVAI_CHOICES]:
-        raise ValueError(f"INPUT.TRANSFORMS has {unknown}; known are {AVAI_CHOICES}")
+        raise ValueError(f"INPUT.TRANSFORMS has {unknown}; choose from {AVAI_CHOICES}")
     if cfg.INPUT.INTERPOLATION not in INTERPOLATION_MODES:
         known = list(INTERPOLATION_MODES)
         raise ValueError(

@@ -145,7 +145,7 @@ def _check_kind(head: bytes) -> None:
     if head[8:9] == b"{":
         raise ValueError("it seems to be a safetensors file; its name has to end in .safetensors")
     begin = ascii(head[:16])[1:]
-    raise ValueError(f"it is no torch file: it begins with {begin}. Was it downloaded whole?")
+    raise ValueError(f"it is not a torch file: it begins with {begin}. Was it downloaded whole?")
 
 
 def _parse_directory(directory: bytes, position: int) -> tuple[dict[str, Entry], set[str]]:

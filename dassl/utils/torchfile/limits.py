@@ -35,7 +35,7 @@ def check_key(key: Any) -> int:
     """How many steps a key of a dict, or an element of a set, costs.
 
     Raises:
-        UnsafeFileError: it is no number, text, tensor or short flat tuple. Nested tuples are none:
+        UnsafeFileError: it is not a number, text, tensor or short flat tuple. Nested ones are out:
             the hash of one that shares its parts can take 2 to its depth steps.
     """
     if type(key) in _PLAIN or isinstance(key, Tensor) or (type(key) is int and abs(key) < 1 << 60):

@@ -149,7 +149,7 @@ def call(function: Any, arguments: Any) -> Any:
         UnsafeFileError: the name has no builder, or the arguments do not fit.
     """
     if type(function) is not Name or type(arguments) is not tuple:
-        raise UnsafeFileError("it calls something that is no function")
+        raise UnsafeFileError("it calls something that is not a function")
     if function.text.startswith(_CARRIED):
         return Record(function.text)
     if function.text not in _BUILDERS:
@@ -166,7 +166,7 @@ def instantiate(kind: Any) -> Record:
     """What stands for a new object of a class that is only carried along.
 
     Raises:
-        UnsafeFileError: it is no such class.
+        UnsafeFileError: the name is not one of these classes.
     """
     if type(kind) is not Name or not kind.text.startswith(_CARRIED):
         raise UnsafeFileError("it makes an object of a class that is not only carried along")

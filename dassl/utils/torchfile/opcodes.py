@@ -289,6 +289,6 @@ def run(code: bytes, load_storage: Callable[[Any], Any], max_tensor_bytes: int) 
     """The value of a pickle. `load_storage` turns a storage's description into the storage.
 
     Raises:
-        UnsafeFileError: it asks for what is not data, for too much, or is no pickle.
+        UnsafeFileError: it asks for too much, or for what is not data, or is not a pickle.
     """
     return _Machine(code, load_storage, max_tensor_bytes).run()

@@ -73,7 +73,7 @@ class Storages:
             # torch aligns its memory; the sums of some CPU kernels depend on that
             raw = torch.empty(size, dtype=torch.uint8, device="cpu")
         except RuntimeError as error:
-            raise ValueError(f"there is no memory for {size:,} bytes of it") from error
+            raise ValueError(f"there is not enough memory for {size:,} bytes of it") from error
         self.archive.read_into(name, memoryview(raw.numpy()))
         return raw.untyped_storage()
 
@@ -149,7 +149,7 @@ def rebuild_v3(
 def rebuild_parameter(data: Any, requires_grad: bool, hooks: Any, state: Any = None) -> Tensor:
     """A parameter; attributes that the writing program gave to it are left out."""
     if not isinstance(data, Tensor):
-        raise UnsafeFileError("a parameter in it is no tensor")
+        raise UnsafeFileError("a parameter in it is not a tensor")
     return nn.Parameter(data, requires_grad is True)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler, get_worker_info
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from torch.utils.data._utils import worker as torch_worker
 
 __all__ = ["StreamLoader", "num_processes"]
@@ -52,11 +52,17 @@ class StreamLoader(DataLoader):
     fresh workers does; a plain loader that keeps its workers draws it in the first epoch only.
     """
 
-    def __init__(self, *args: Any, num_streams: int, processes: int, **kwargs: Any) -> None:
-        kept = processes > 0
-        # torch's own base seed comes from a generator that nobody reads: ours is drawn in __iter__
-        own = {"generator": torch.Generator(), "persistent_workers": kept}
-        super().__init__(*args, num_workers=processes, **own, **kwargs)
+    def __init__(
+        self, dataset: Dataset, *, num_streams: int, processes: int, **kwargs: Any
+    ) -> None:
+        super().__init__(
+            dataset,
+            num_workers=processes,
+            persistent_workers=processes > 0,
+            # torch's own base seed: nobody reads this generator, ours is drawn in __iter__
+            generator=torch.Generator(),
+            **kwargs,
+        )
         self.num_streams = num_streams
         self.base_seed = 0
         self.epoch: list[list[int]] = []  # the indices of every batch
@@ -106,7 +112,8 @@ class _StreamBatch(Sequence):
         states: dict[int, Any],
     ) -> None:
         self.indices, self.base_seed, self.states = indices, base_seed, states
-        self.num_streams, self.dataset = loader.num_streams, loader.dataset
+        self.num_streams = loader.num_streams
+        self.dataset: Any = loader.dataset
         self.stream = number % loader.num_streams
         self.is_first = number < loader.num_streams  # of its stream in this epoch
 

@@ -19,7 +19,7 @@ from dassl.utils.restoring import check_checkpoint
 from dassl.utils.torchtools import has_checkpoint, random_states
 
 if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+    from torch.utils.tensorboard import SummaryWriter as Writer
 
 BEST_FILE = "model-best.pth.tar"
 
@@ -31,7 +31,7 @@ class TrainerBase:
         self._models: OrderedDict[str, nn.Module] = OrderedDict()
         self._optims: OrderedDict[str, Any] = OrderedDict()
         self._scheds: OrderedDict[str, Any] = OrderedDict()
-        self._writer: SummaryWriter | None = None
+        self._writer: Writer | None = None
 
     def register_model(
         self,

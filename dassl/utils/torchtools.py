@@ -60,7 +60,8 @@ def _atomic_write_text(text: str, fpath: str) -> None:
 
 def random_states() -> dict[str, Any]:
     """The states of Python's, NumPy's and torch's generators as plain containers and tensors."""
-    name, keys, *rest = np.random.get_state()
+    numpy_state: Any = np.random.get_state()  # a tuple, unless it is asked for a dict
+    name, keys, *rest = numpy_state
     state = {
         "python": list(random.getstate()),
         "numpy": [name, keys.tolist(), *rest],
@@ -315,12 +316,13 @@ def init_network_weights(model: nn.Module, init_type: str = "normal", gain: floa
 
     def init(module: nn.Module) -> None:
         name = type(module).__name__
-        if getattr(module, "weight", None) is not None:
+        weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
+        if weight is not None:
             if "Conv" in name or "Linear" in name:
-                inits[init_type](module.weight)
+                inits[init_type](weight)
             elif "BatchNorm" in name or "InstanceNorm" in name:
-                nn.init.constant_(module.weight, 1.0)
-        if getattr(module, "bias", None) is not None:
-            nn.init.constant_(module.bias, 0.0)
+                nn.init.constant_(weight, 1.0)
+        if bias is not None:
+            nn.init.constant_(bias, 0.0)
 
     model.apply(init)

@@ -7,7 +7,6 @@ and memory allow: torch deals batch b to process b mod P, so a stream never chan
 With P = 0 this process hosts them all. Pixels and order equal those of W real workers.
 """
 
-import os
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +17,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from torch.utils.data._utils import worker as torch_worker
 
+from dassl.utils.tools import num_cores
+
 __all__ = ["StreamLoader", "num_processes"]
 
 MEMORY_PER_PROCESS = 2**29  # bytes; a loader process that was spawned imports torch anew
@@ -26,15 +27,9 @@ _hosted: dict[int, Any] = {}  # in a loader process: stream -> states of its thr
 
 def num_processes(num_streams: int, num_batches: int) -> int:
     """How many processes host the streams: the largest divisor that the machine allows, or 0."""
-    limit = min(_num_cores(), _free_memory() // MEMORY_PER_PROCESS, num_batches)
+    limit = min(num_cores(), _free_memory() // MEMORY_PER_PROCESS, num_batches)
     divisors = (n for n in range(1, num_streams + 1) if num_streams % n == 0 and n <= limit)
     return max(divisors, default=0)
-
-
-def _num_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # Linux; respects taskset and containers
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _free_memory() -> int:

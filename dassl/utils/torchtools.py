@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from dassl.utils import torchfile
-from dassl.utils.restoring import check_checkpoint, restore_schedule
+from dassl.utils.restoring import check_checkpoint, check_kinds, restore_schedule, restoring
 from dassl.utils.tools import mkdir_if_missing
 
 __all__ = [
@@ -73,11 +73,19 @@ def random_states() -> dict[str, Any]:
 
 
 def restore_random_states(state: dict[str, Any]) -> None:
-    """Undo everything drawn since `random_states()`."""
+    """Undo everything drawn since `random_states()`; call it `with restoring(...)` on a file's.
+
+    Raises:
+        KeyError, RuntimeError, TypeError, ValueError: the state is none.
+    """
     version, internal, gauss = state["python"]
+    if not isinstance(gauss, (float, type(None))):  # Python looks at it in the next draw only
+        raise TypeError(f"The next Gaussian number must be a float, got {gauss!r}")
     random.setstate((version, tuple(internal), gauss))
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, np.asarray(keys, dtype=np.uint32), *rest))
+    name, keys, position, *rest = state["numpy"]
+    if not 0 <= position <= len(keys):  # NumPy would read whatever is behind its keys
+        raise ValueError(f"NumPy's position must be in its {len(keys)} keys, got {position}")
+    np.random.set_state((name, np.asarray(keys, dtype=np.uint32), position, *rest))
     torch.set_rng_state(state["torch"])
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"])
@@ -192,22 +200,26 @@ def resume_from_checkpoint(
 
     Raises:
         FileNotFoundError: `fdir` has no checkpoint.
-        ValueError: none of those it has can be read.
+        ValueError: none of those it has can be read, or what it holds does not fit.
     """
     fpath, checkpoint = newest_readable_checkpoint(fdir)
     print(f'Loading checkpoint from "{fpath}"')
     model.load_state_dict(checkpoint["state_dict"])
     print("Loaded model weights")
     if optimizer is not None and checkpoint.get("optimizer") is not None:
-        optimizer.load_state_dict(checkpoint["optimizer"])
+        with restoring("optimizer", fpath):
+            optimizer.load_state_dict(checkpoint["optimizer"])
         print("Loaded optimizer")
     if scheduler is not None and checkpoint.get("scheduler") is not None:
         restore_schedule(scheduler, checkpoint["scheduler"], fpath)
         print("Loaded scheduler")
     if scaler is not None and checkpoint.get("scaler"):
-        scaler.load_state_dict(checkpoint["scaler"])
+        with restoring("scaler", fpath):
+            check_kinds(checkpoint["scaler"], scaler.state_dict())
+            scaler.load_state_dict(checkpoint["scaler"])
     if "random_states" in checkpoint:
-        restore_random_states(checkpoint["random_states"])
+        with restoring("random_states", fpath):
+            restore_random_states(checkpoint["random_states"])
     print(f"Previous epoch: {checkpoint['epoch']}")
     return checkpoint["epoch"]
 

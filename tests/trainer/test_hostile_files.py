@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
-from trainer.stored import MODEL_NAME
 
 import predict
 import train
 from conftest import train_arguments
 from trainer import checkpoint
+from trainer.checkpoints.find import MODEL_NAME
 
 UNTOUCHED = b"sixteen bytes..."
 

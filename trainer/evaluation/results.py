@@ -2,7 +2,7 @@
 
 import json
 import platform
-import resource
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -66,11 +66,21 @@ def write_results(results: dict[str, Any], directory: str) -> Path:
     return path
 
 
-def _peak_memory(device: torch.device) -> dict[str, float]:
-    peak = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+def _peak_memory(device: torch.device) -> dict[str, float | None]:
+    peak = {"process": _process_memory()}
     if device.type == "cuda":
         peak["gpu"] = torch.cuda.max_memory_allocated(device) / 2**20
     return peak
+
+
+def _process_memory() -> float | None:
+    """The largest this process has been, in MiB; None where the system does not say (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def _loader_of(trainer: Any) -> dict[str, int]:

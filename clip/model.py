@@ -42,7 +42,7 @@ class Sizes(NamedTuple):
         """Read all sizes from a state dict with OpenAI's keys.
 
         Raises:
-            ValueError: a key is missing, or its tensor has another number of dimensions or is empty.
+            ValueError: a key is missing, or its tensor is empty or has too few or many dimensions.
         """
         if missing := sorted(_DIMENSIONS.keys() - state.keys()):
             raise ValueError(f"This is no CLIP state dict: it lacks {missing}")

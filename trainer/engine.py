@@ -11,7 +11,7 @@ from dassl.engine import TrainerX
 from dassl.evaluation import build_evaluator
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
-from dassl.utils.torchtools import random_states, restore_random_states
+from dassl.utils.generators import random_states, restore_random_states
 from trainer.backbone import load_frozen_clip, prompt_tokens
 from trainer.checkpoints.find import MODEL_NAME, find_checkpoint, read_checkpoint
 from trainer.checkpoints.keys import entries, learned_state, load_learned

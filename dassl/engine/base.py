@@ -15,8 +15,9 @@ from dassl.utils import (
     save_checkpoint,
     tolist_if_not,
 )
+from dassl.utils.generators import random_states
 from dassl.utils.restoring import check_checkpoint
-from dassl.utils.torchtools import has_checkpoint, random_states
+from dassl.utils.torchtools import has_checkpoint
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter as Writer

@@ -34,8 +34,8 @@ def restoring(part: str, fpath: str) -> Iterator[None]:
         yield
     except _UNFIT as error:
         raise ValueError(
-            f"{fpath!r} cannot be resumed from: its {part!r} does not fit this run. Remove it to go "
-            "on from the newest checkpoint beside it, or to start afresh."
+            f"{fpath!r} cannot be resumed from: its {part!r} does not fit this run. Remove it to "
+            "go on from the newest checkpoint beside it, or to start afresh."
         ) from error
 
 

@@ -1,7 +1,6 @@
 """Checkpoints and parameters: what trainers do to modules besides training them."""
 
 import os
-import random
 import re
 import shutil
 import warnings
@@ -10,11 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from dassl.utils import torchfile
+from dassl.utils.generators import restore_random_states
 from dassl.utils.restoring import check_checkpoint, check_kinds, restore_schedule, restoring
 from dassl.utils.tools import mkdir_if_missing
 
@@ -29,8 +28,6 @@ __all__ = [
     "newest_readable_checkpoint",
     "open_all_layers",
     "open_specified_layers",
-    "random_states",
-    "restore_random_states",
     "resume_from_checkpoint",
     "save_checkpoint",
     "set_bn_to_eval",
@@ -56,39 +53,6 @@ def _atomic_write_text(text: str, fpath: str) -> None:
     partial = os.path.join(os.path.dirname(fpath), ".partial-pointer")
     Path(partial).write_text(text, encoding="utf-8")
     os.replace(partial, fpath)
-
-
-def random_states() -> dict[str, Any]:
-    """The states of Python's, NumPy's and torch's generators as plain containers and tensors."""
-    numpy_state: Any = np.random.get_state()  # a tuple, unless it is asked for a dict
-    name, keys, *rest = numpy_state
-    state = {
-        "python": list(random.getstate()),
-        "numpy": [name, keys.tolist(), *rest],
-        "torch": torch.get_rng_state(),
-    }
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        state["cuda"] = torch.cuda.get_rng_state_all()
-    return state
-
-
-def restore_random_states(state: dict[str, Any]) -> None:
-    """Undo everything drawn since `random_states()`; call it `with restoring(...)` on a file's.
-
-    Raises:
-        KeyError, RuntimeError, TypeError, ValueError: the state is none.
-    """
-    version, internal, gauss = state["python"]
-    if not isinstance(gauss, (float, type(None))):  # Python looks at it in the next draw only
-        raise TypeError(f"The next Gaussian number must be a float, got {gauss!r}")
-    random.setstate((version, tuple(internal), gauss))
-    name, keys, position, *rest = state["numpy"]
-    if not 0 <= position <= len(keys):  # NumPy would read whatever is behind its keys
-        raise ValueError(f"NumPy's position must be in its {len(keys)} keys, got {position}")
-    np.random.set_state((name, np.asarray(keys, dtype=np.uint32), position, *rest))
-    torch.set_rng_state(state["torch"])
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
 
 
 def save_checkpoint(

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from dassl.utils import torchfile
+from dassl.utils.generators import restore_random_states
 from dassl.utils.restoring import check_kinds, restore_schedule, restoring
 from dassl.utils.torchtools import (
     atomic_save,
     has_checkpoint,
     newest_readable_checkpoint,
-    restore_random_states,
 )
 from trainer.checkpoints.find import MODEL_NAME, check_weights
 from trainer.checkpoints.keys import load_learned, optimizer_state

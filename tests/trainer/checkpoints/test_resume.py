@@ -11,7 +11,7 @@ from clip.model import CLIP
 from conftest import train_arguments
 from dassl.config import get_cfg_default
 from dassl.optim import build_lr_scheduler, build_optimizer
-from dassl.utils.torchtools import random_states
+from dassl.utils.generators import random_states
 from trainer.checkpoints.keys import learned_state
 from trainer.checkpoints.resume import ResumeFile, TornResumeFile, restore
 from trainer.method.build import build_mmrl

@@ -10,7 +10,6 @@ for each. Writes benchmarks/results/pipeline.csv.
 import contextlib
 import csv
 import io
-import os
 import statistics
 import tempfile
 import time
@@ -24,6 +23,7 @@ from yacs.config import CfgNode
 from dassl.data.data_manager import DatasetWrapper, build_data_loader
 from dassl.data.datasets import Datum
 from dassl.data.transforms import build_transform
+from dassl.utils.tools import num_cores
 from trainer.config import build_config
 
 RESULTS = Path(__file__).with_name("results") / "pipeline.csv"
@@ -74,7 +74,7 @@ def images_per_second(kinds: dict[str, DataLoader], epochs: int = 4) -> dict[str
 
 def main() -> int:
     """Measure the loaders and write the table."""
-    cores = len(os.sched_getaffinity(0))
+    cores = num_cores()
     columns = ["batch", "workers", "plain", "uncached", "cached", "uncached_ratio", "cached_ratio"]
     rows = []
     with tempfile.TemporaryDirectory() as folder:

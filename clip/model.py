@@ -14,6 +14,13 @@ from clip.ops import attend, frozen_linear, frozen_mlp
 
 __all__ = ["CLIP", "Block", "Sizes", "TextTower", "VisionTower"]
 
+_DIMENSIONS = {  # of the tensors whose shapes say all sizes
+    "visual.conv1.weight": 4,
+    "visual.positional_embedding": 2,
+    "positional_embedding": 2,
+    "text_projection": 2,
+    "token_embedding.weight": 2,
+}
 _HEAD_WIDTH = 64  # of every published CLIP; head counts are in no tensor's shape
 
 
@@ -32,7 +39,20 @@ class Sizes(NamedTuple):
 
     @classmethod
     def of(cls, state: Mapping[str, Tensor]) -> "Sizes":
-        """Read all sizes from a state dict with OpenAI's keys."""
+        """Read all sizes from a state dict with OpenAI's keys.
+
+        Raises:
+            ValueError: a key is missing, or its tensor is empty or has too few or many dimensions.
+        """
+        if missing := sorted(_DIMENSIONS.keys() - state.keys()):
+            raise ValueError(f"This is no CLIP state dict: it lacks {missing}")
+        for key, dimensions in _DIMENSIONS.items():
+            shape = tuple(state[key].shape)
+            if len(shape) != dimensions or 0 in shape:
+                raise ValueError(
+                    f"This is no CLIP state dict: {key} has the shape {shape}, where a vision "
+                    f"transformer's has {dimensions} dimensions, none of them empty"
+                )
         vision_width, _, patch, _ = state["visual.conv1.weight"].shape
         num_patches = state["visual.positional_embedding"].shape[0] - 1
         context_length, text_width = state["positional_embedding"].shape
@@ -223,10 +243,6 @@ class CLIP(nn.Module):
         Raises:
             ValueError: keys are missing, surplus or misshapen; the message names them.
         """
-        required = {"visual.conv1.weight", "positional_embedding", "text_projection"}
-        required |= {"visual.positional_embedding", "token_embedding.weight"}
-        if missing := sorted(required - set(state)):
-            raise ValueError(f"This is not a CLIP state dict: it lacks {missing}")
         sizes = Sizes.of(state)
         with torch.device("meta"):
             model = cls(sizes)

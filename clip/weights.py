@@ -68,7 +68,12 @@ def load_state_dict(path: str) -> dict[str, Tensor]:
         raise ValueError(
             f"{path!r} is a CLIP ResNet; MMRL needs a vision transformer such as ViT-B/16"
         )
-    state = to_openai_keys(state)
+    try:
+        state = to_openai_keys(state)
+    except (KeyError, RuntimeError, IndexError) as error:
+        raise ValueError(
+            f"{path!r} has the names of a Hugging Face CLIP and not its tensors: {error}"
+        ) from error
     state = {k: v for k, v in state.items() if not k.endswith("attn_mask")}
     return {k: v for k, v in state.items() if k not in _NOT_WEIGHTS}
 

@@ -15,6 +15,7 @@ from tqdm import tqdm
 import datasets
 from dassl.data.datasets import DATASET_REGISTRY, Datum
 from dassl.utils import read_image
+from dassl.utils.tools import num_cores
 from datasets.base import Reader, Split, check_labels, draw_split, shared_names
 from datasets.catalog import Entry, find
 from datasets.draw_cache import cached_draw, compare_draws
@@ -182,7 +183,7 @@ def missing_files(items: Iterable[Datum]) -> list[str]:
 def unreadable_files(items: list[Datum]) -> list[str]:
     """Decode all pictures, on all cores; a sentence for each that cannot be decoded."""
     paths = sorted({item.impath for item in items})
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ProcessPoolExecutor(num_cores()) as pool:
         results = pool.map(_fault_of, paths, chunksize=64)
         return [fault for fault in tqdm(results, total=len(paths), desc="decode") if fault]
 

@@ -19,6 +19,7 @@ from statistics import mean, pstdev
 
 from tqdm import tqdm
 
+from dassl.utils.tools import num_cores
 from demo.data import write_data
 from demo.pretrain import WEIGHTS, expand
 from report.tables import harmonic_mean
@@ -123,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
         write_data(output / "data")
     expand(WEIGHTS, output / "tiny_clip.safetensors")
     jobs = [(method, seed) for method in METHODS for seed in seeds]
-    slots = len(os.sched_getaffinity(0))
+    slots = num_cores()
     with tqdm(total=2 * len(jobs), desc="runs") as bar, ThreadPoolExecutor(slots) as pool:
         list(pool.map(lambda job: run_pair(output, job[0], job[1], bar), reversed(jobs)))
     table = summarise(output, seeds)

@@ -98,7 +98,7 @@ def test_every_precision_trains_on_a_cpu(prec, method, eurosat_root, clip_file, 
 KILLED = """
 import os, signal, sys
 import train
-from trainer.resume import ResumeFile
+from trainer.checkpoints.resume import ResumeFile
 
 def save_or_die(self, state, settings, save=ResumeFile.save):
     if state["epoch"] > {epochs}:

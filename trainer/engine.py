@@ -11,11 +11,11 @@ from dassl.engine import TrainerX
 from dassl.evaluation import build_evaluator
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
-from dassl.utils.torchtools import random_states, restore_random_states
+from dassl.utils.generators import random_states, restore_random_states
 from trainer.backbone import load_frozen_clip, prompt_tokens
 from trainer.checkpoints.find import MODEL_NAME, find_checkpoint, read_checkpoint
 from trainer.checkpoints.keys import entries, learned_state, load_learned
-from trainer.checkpoints.resume import ResumeFile, newest_checkpoint, restore
+from trainer.checkpoints.resume import ResumeFile, TornResumeFile, newest_checkpoint, restore
 from trainer.config import flatten
 from trainer.evaluation.tally import Tally, evaluate
 from trainer.method.model import Adaptation, MMRLModel, Output, mmrl_loss
@@ -197,21 +197,30 @@ class RepresentationTrainer(TrainerX):
 
     def resume_model_if_exist(self, directory: str) -> int:
         """Resume from the rolling file, else the newest checkpoint; returns the epochs done."""
-        file = ResumeFile(directory)
-        if file.exists():
-            path, state = file.path, file.load(flatten(self.cfg))
-            self.best_result = state["best_result"]
-        elif found := newest_checkpoint(directory):
-            path, state = found
-            self.restore_best_result(directory)
-        else:
+        found = self._newest_state(directory)
+        if found is None:
             print("No checkpoint found, train from scratch")
             return 0
+        path, state = found
         print(f"Found checkpoint at {directory} (will resume training)")
         print(f'Loading checkpoint from "{path}"')
         restore(self.model, self.optim, self.sched, self.scaler, state, path)
         print(f"Previous epoch: {state['epoch']}")
         return state["epoch"]
+
+    def _newest_state(self, directory: str) -> tuple[str, dict[str, Any]] | None:
+        """(path, content) of the resume file if it is whole, else of the newest checkpoint."""
+        file = ResumeFile(directory)
+        if file.exists():
+            try:
+                state = file.load(flatten(self.cfg))
+                self.best_result = state["best_result"]
+                return file.path, state
+            except TornResumeFile as error:
+                print(f"{error}\nGoing on from the newest checkpoint beside it, if there is one")
+        if found := newest_checkpoint(directory):
+            self.restore_best_result(directory)
+        return found
 
     def before_train(self) -> None:
         """As Dassl's; pictures of your own are listed first, as the trainer sees them."""

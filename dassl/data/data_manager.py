@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms as T
 
 from dassl.data.cache import PixelCache
@@ -14,7 +15,7 @@ from dassl.data.samplers import build_sampler
 from dassl.data.transforms import INTERPOLATION_MODES, build_transform
 from dassl.utils import read_image
 
-__all__ = ["DataManager", "DatasetWrapper", "build_data_loader"]
+__all__ = ["DataManager", "DatasetWrapper", "TorchDataset", "build_data_loader"]
 
 
 def build_data_loader(
@@ -159,7 +160,7 @@ def _test_loader(items: list, tfm: Any, common: dict) -> DataLoader:
     )
 
 
-class DatasetWrapper(Dataset):
+class DatasetWrapper(TorchDataset):
     """Item i -> `label`, `domain`, `impath`, `index`, `img` (3, H, W); more by config.
 
     K_TRANSFORMS > 1 makes `img` a list in training; a sequence of transforms gives `img`, `img2`,

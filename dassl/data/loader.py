@@ -7,7 +7,6 @@ and memory allow: torch deals batch b to process b mod P, so a stream never chan
 With P = 0 this process hosts them all. Pixels and order equal those of W real workers.
 """
 
-import os
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,8 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler, get_worker_info
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from torch.utils.data._utils import worker as torch_worker
+
+from dassl.utils.tools import num_cores
 
 __all__ = ["StreamLoader", "num_processes"]
 
@@ -26,15 +27,9 @@ _hosted: dict[int, Any] = {}  # in a loader process: stream -> states of its thr
 
 def num_processes(num_streams: int, num_batches: int) -> int:
     """How many processes host the streams: the largest divisor that the machine allows, or 0."""
-    limit = min(_num_cores(), _free_memory() // MEMORY_PER_PROCESS, num_batches)
+    limit = min(num_cores(), _free_memory() // MEMORY_PER_PROCESS, num_batches)
     divisors = (n for n in range(1, num_streams + 1) if num_streams % n == 0 and n <= limit)
     return max(divisors, default=0)
-
-
-def _num_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # Linux; respects taskset and containers
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _free_memory() -> int:
@@ -52,11 +47,17 @@ class StreamLoader(DataLoader):
     fresh workers does; a plain loader that keeps its workers draws it in the first epoch only.
     """
 
-    def __init__(self, *args: Any, num_streams: int, processes: int, **kwargs: Any) -> None:
-        kept = processes > 0
-        # torch's own base seed comes from a generator that nobody reads: ours is drawn in __iter__
-        own = {"generator": torch.Generator(), "persistent_workers": kept}
-        super().__init__(*args, num_workers=processes, **own, **kwargs)
+    def __init__(
+        self, dataset: Dataset, *, num_streams: int, processes: int, **kwargs: Any
+    ) -> None:
+        super().__init__(
+            dataset,
+            num_workers=processes,
+            persistent_workers=processes > 0,
+            # torch's own base seed: nobody reads this generator, ours is drawn in __iter__
+            generator=torch.Generator(),
+            **kwargs,
+        )
         self.num_streams = num_streams
         self.base_seed = 0
         self.epoch: list[list[int]] = []  # the indices of every batch
@@ -106,7 +107,8 @@ class _StreamBatch(Sequence):
         states: dict[int, Any],
     ) -> None:
         self.indices, self.base_seed, self.states = indices, base_seed, states
-        self.num_streams, self.dataset = loader.num_streams, loader.dataset
+        self.num_streams = loader.num_streams
+        self.dataset: Any = loader.dataset
         self.stream = number % loader.num_streams
         self.is_first = number < loader.num_streams  # of its stream in this epoch
 

@@ -119,12 +119,13 @@ def build_sampler(
     Raises:
         ValueError: an unknown name.
     """
+    items = [] if data_source is None else data_source
     builders = {
-        "RandomSampler": lambda: RandomSampler(data_source),
-        "SequentialSampler": lambda: SequentialSampler(data_source),
-        "RandomDomainSampler": lambda: RandomDomainSampler(data_source, batch_size, n_domain),
-        "SeqDomainSampler": lambda: SeqDomainSampler(data_source, batch_size),
-        "RandomClassSampler": lambda: RandomClassSampler(data_source, batch_size, n_ins),
+        "RandomSampler": lambda: RandomSampler(items),
+        "SequentialSampler": lambda: SequentialSampler(items),
+        "RandomDomainSampler": lambda: RandomDomainSampler(items, batch_size, n_domain),
+        "SeqDomainSampler": lambda: SeqDomainSampler(items, batch_size),
+        "RandomClassSampler": lambda: RandomClassSampler(items, batch_size, n_ins),
     }
     if sampler_type not in builders:
         raise ValueError(f"Sampler must be one of {list(builders)}, got {sampler_type!r}")

@@ -15,11 +15,12 @@ from dassl.utils import (
     save_checkpoint,
     tolist_if_not,
 )
+from dassl.utils.generators import random_states
 from dassl.utils.restoring import check_checkpoint
-from dassl.utils.torchtools import has_checkpoint, random_states
+from dassl.utils.torchtools import has_checkpoint
 
 if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+    from torch.utils.tensorboard import SummaryWriter as Writer
 
 BEST_FILE = "model-best.pth.tar"
 
@@ -31,7 +32,7 @@ class TrainerBase:
         self._models: OrderedDict[str, nn.Module] = OrderedDict()
         self._optims: OrderedDict[str, Any] = OrderedDict()
         self._scheds: OrderedDict[str, Any] = OrderedDict()
-        self._writer: SummaryWriter | None = None
+        self._writer: Writer | None = None
 
     def register_model(
         self,

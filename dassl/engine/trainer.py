@@ -280,8 +280,13 @@ class TrainerXU(SimpleTrainer):
         """As many pairs as TRAIN.COUNT_ITER says; the shorter loader starts again.
 
         Raises:
-            ValueError: COUNT_ITER is not train_x, train_u or smaller_one.
+            ValueError: COUNT_ITER is not train_x, train_u or smaller_one, or nothing is unlabelled.
         """
+        if self.train_loader_u is None:
+            raise ValueError(
+                f"{type(self).__name__} needs unlabelled pictures, and DATASET.NAME "
+                f"{self.cfg.DATASET.NAME} has no train_u. Choose another, or a TrainerX."
+            )
         self.set_model_mode("train")
         x, u = len(self.train_loader_x), len(self.train_loader_u)
         lengths = {"train_x": x, "train_u": u, "smaller_one": min(x, u)}

@@ -7,6 +7,7 @@ stands at its first value, from then on it is stepped once per epoch.
 
 from typing import Any
 
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, StepLR
 
@@ -28,7 +29,7 @@ class _BaseWarmupScheduler(LRScheduler):
         self.warmup_epoch = warmup_epoch
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         """The lr of every group in epoch `last_epoch`."""
         raise NotImplementedError
 
@@ -91,7 +92,7 @@ class ConstantWarmupScheduler(_BaseWarmupScheduler):
         self.cons_lr = cons_lr
         super().__init__(optimizer, successor, warmup_epoch, last_epoch)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         """The lr of every group in this epoch."""
         if self.last_epoch >= self.warmup_epoch:
             return self.successor.get_last_lr()
@@ -113,7 +114,7 @@ class LinearWarmupScheduler(_BaseWarmupScheduler):
         self.min_lr = min_lr
         super().__init__(optimizer, successor, warmup_epoch, last_epoch)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         """The lr of every group in this epoch."""
         if self.last_epoch >= self.warmup_epoch:
             return self.successor.get_last_lr()
@@ -147,7 +148,7 @@ def _plain_scheduler(optimizer: Optimizer, optim_cfg: Any) -> LRScheduler:
     if name not in AVAI_SCHEDS:
         raise ValueError(f"OPTIM.LR_SCHEDULER must be one of {AVAI_SCHEDS}, got {name!r}")
     if name == "cosine":
-        return CosineAnnealingLR(optimizer, float(max_epoch))
+        return CosineAnnealingLR(optimizer, max_epoch)
     if name == "multi_step":
         if not isinstance(step, (list, tuple)):
             raise TypeError(f"multi_step needs OPTIM.STEPSIZE as a list, got {step!r}")

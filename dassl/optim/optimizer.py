@@ -25,44 +25,46 @@ def build_optimizer(
     name = optim_cfg.NAME
     if name not in AVAI_OPTIMS:
         raise ValueError(f"OPTIM.NAME must be one of {AVAI_OPTIMS}, got {name!r}")
-    if param_groups is None:
-        param_groups = _staged_groups(model, optim_cfg) if optim_cfg.STAGED_LR else _all(model)
-    elif optim_cfg.STAGED_LR:
+    if param_groups is not None and optim_cfg.STAGED_LR:
         warnings.warn("OPTIM.STAGED_LR is ignored: param_groups are given", stacklevel=2)
+    groups = _groups(model, optim_cfg) if param_groups is None else param_groups
     common = {"lr": optim_cfg.LR, "weight_decay": optim_cfg.WEIGHT_DECAY}
     betas = (optim_cfg.ADAM_BETA1, optim_cfg.ADAM_BETA2)
     if name == "adam":
-        return torch.optim.Adam(param_groups, betas=betas, **common)
+        return torch.optim.Adam(groups, betas=betas, **common)
     if name == "amsgrad":
-        return torch.optim.Adam(param_groups, betas=betas, amsgrad=True, **common)
+        return torch.optim.Adam(groups, betas=betas, amsgrad=True, **common)
     if name == "adamw":
-        return torch.optim.AdamW(param_groups, betas=betas, **common)
+        return torch.optim.AdamW(groups, betas=betas, **common)
     if name == "radam":
-        return RAdam(param_groups, betas=betas, **common)
+        return RAdam(groups, betas=betas, **common)
     common["momentum"] = optim_cfg.MOMENTUM
     if name == "rmsprop":
-        return torch.optim.RMSprop(param_groups, alpha=optim_cfg.RMSPROP_ALPHA, **common)
+        return torch.optim.RMSprop(groups, alpha=optim_cfg.RMSPROP_ALPHA, **common)
     return torch.optim.SGD(
-        param_groups,
+        groups,
         dampening=optim_cfg.SGD_DAMPNING,
         nesterov=optim_cfg.SGD_NESTEROV,
         **common,
     )
 
 
-def _all(model: nn.Module | Iterable) -> Iterable:
+def _groups(model: nn.Module | Iterable, optim_cfg: Any) -> Iterable:
+    if optim_cfg.STAGED_LR:
+        return _staged_groups(model, optim_cfg)
     return model.parameters() if isinstance(model, nn.Module) else model
 
 
-def _staged_groups(model: nn.Module, optim_cfg: Any) -> list[dict]:
+def _staged_groups(model: nn.Module | Iterable, optim_cfg: Any) -> list[dict]:
     if not isinstance(model, nn.Module):
         raise TypeError(f"OPTIM.STAGED_LR needs a torch module, got {type(model).__name__}")
     new_layers = optim_cfg.NEW_LAYERS
     new_layers = list(new_layers) if isinstance(new_layers, tuple) else tolist_if_not(new_layers)
     if not new_layers:
-        warnings.warn("OPTIM.NEW_LAYERS is empty: STAGED_LR scales the lr of all", stacklevel=3)
+        warnings.warn("OPTIM.NEW_LAYERS is empty: STAGED_LR scales the lr of all", stacklevel=4)
     model = model.module if isinstance(model, nn.DataParallel) else model
-    base, new = [], []
+    base: list[nn.Parameter] = []
+    new: list[nn.Parameter] = []
     for name, module in model.named_children():
         (new if name in new_layers else base).extend(module.parameters())
     return [

@@ -18,6 +18,7 @@ __all__ = [
     "get_most_similar_str_to_a_from_b",
     "listdir_nohidden",
     "mkdir_if_missing",
+    "num_cores",
     "read_image",
     "read_json",
     "set_random_seed",
@@ -50,6 +51,13 @@ def write_json(obj: Any, fpath: str) -> None:
     mkdir_if_missing(os.path.dirname(fpath))
     with open(fpath, "w", encoding="utf-8") as file:
         json.dump(obj, file, indent=4, separators=(",", ": "))
+
+
+def num_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux; respects taskset and containers
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def set_random_seed(seed: int) -> None:

@@ -1,7 +1,6 @@
 """Checkpoints and parameters: what trainers do to modules besides training them."""
 
 import os
-import random
 import re
 import shutil
 import warnings
@@ -10,12 +9,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from dassl.utils import torchfile
-from dassl.utils.restoring import check_checkpoint, restore_schedule
+from dassl.utils.generators import restore_random_states
+from dassl.utils.restoring import check_checkpoint, check_kinds, restore_schedule, restoring
 from dassl.utils.tools import mkdir_if_missing
 
 __all__ = [
@@ -29,8 +28,6 @@ __all__ = [
     "newest_readable_checkpoint",
     "open_all_layers",
     "open_specified_layers",
-    "random_states",
-    "restore_random_states",
     "resume_from_checkpoint",
     "save_checkpoint",
     "set_bn_to_eval",
@@ -56,30 +53,6 @@ def _atomic_write_text(text: str, fpath: str) -> None:
     partial = os.path.join(os.path.dirname(fpath), ".partial-pointer")
     Path(partial).write_text(text, encoding="utf-8")
     os.replace(partial, fpath)
-
-
-def random_states() -> dict[str, Any]:
-    """The states of Python's, NumPy's and torch's generators as plain containers and tensors."""
-    name, keys, *rest = np.random.get_state()
-    state = {
-        "python": list(random.getstate()),
-        "numpy": [name, keys.tolist(), *rest],
-        "torch": torch.get_rng_state(),
-    }
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        state["cuda"] = torch.cuda.get_rng_state_all()
-    return state
-
-
-def restore_random_states(state: dict[str, Any]) -> None:
-    """Undo everything drawn since `random_states()`."""
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, np.asarray(keys, dtype=np.uint32), *rest))
-    torch.set_rng_state(state["torch"])
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
 
 
 def save_checkpoint(
@@ -187,22 +160,26 @@ def resume_from_checkpoint(
 
     Raises:
         FileNotFoundError: `fdir` has no checkpoint.
-        ValueError: none of those it has can be read.
+        ValueError: none of those it has can be read, or what it holds does not fit.
     """
     fpath, checkpoint = newest_readable_checkpoint(fdir)
     print(f'Loading checkpoint from "{fpath}"')
     model.load_state_dict(checkpoint["state_dict"])
     print("Loaded model weights")
     if optimizer is not None and checkpoint.get("optimizer") is not None:
-        optimizer.load_state_dict(checkpoint["optimizer"])
+        with restoring("optimizer", fpath):
+            optimizer.load_state_dict(checkpoint["optimizer"])
         print("Loaded optimizer")
     if scheduler is not None and checkpoint.get("scheduler") is not None:
         restore_schedule(scheduler, checkpoint["scheduler"], fpath)
         print("Loaded scheduler")
     if scaler is not None and checkpoint.get("scaler"):
-        scaler.load_state_dict(checkpoint["scaler"])
+        with restoring("scaler", fpath):
+            check_kinds(checkpoint["scaler"], scaler.state_dict())
+            scaler.load_state_dict(checkpoint["scaler"])
     if "random_states" in checkpoint:
-        restore_random_states(checkpoint["random_states"])
+        with restoring("random_states", fpath):
+            restore_random_states(checkpoint["random_states"])
     print(f"Previous epoch: {checkpoint['epoch']}")
     return checkpoint["epoch"]
 
@@ -309,12 +286,13 @@ def init_network_weights(model: nn.Module, init_type: str = "normal", gain: floa
 
     def init(module: nn.Module) -> None:
         name = type(module).__name__
-        if getattr(module, "weight", None) is not None:
+        weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
+        if weight is not None:
             if "Conv" in name or "Linear" in name:
-                inits[init_type](module.weight)
+                inits[init_type](weight)
             elif "BatchNorm" in name or "InstanceNorm" in name:
-                nn.init.constant_(module.weight, 1.0)
-        if getattr(module, "bias", None) is not None:
-            nn.init.constant_(module.bias, 0.0)
+                nn.init.constant_(weight, 1.0)
+        if bias is not None:
+            nn.init.constant_(bias, 0.0)
 
     model.apply(init)

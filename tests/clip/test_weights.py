@@ -110,6 +110,27 @@ def change(state, tmp_path, edit):
         (lambda s: s.update(extra=torch.ones(1)), "extra"),
         (lambda s: s.update({"ln_final.bias": torch.ones(3)}), r"ln_final\.bias"),
         (lambda s: s.update({"visual.layer1.0.conv1.weight": torch.ones(1)}), "ResNet"),
+        (
+            lambda s: s.update({"visual.conv1.weight": torch.ones(8, 8)}),
+            r"edited\.pt.*conv1\.weight has the shape \(8, 8\).* 4 dimensions",
+        ),
+        (
+            lambda s: s.update(positional_embedding=torch.ones(77)),
+            r"positional_embedding has the shape \(77,\)",
+        ),
+        (
+            lambda s: s.update({"visual.positional_embedding": torch.ones(0, 64)}),
+            r"visual\.positional_embedding has the shape \(0, 64\)",
+        ),
+        (
+            lambda s: s.update(
+                {
+                    "vision_model.embeddings.class_embedding": torch.ones(1),
+                    "text_model.encoder.layers.0.self_attn.q_proj.bias": torch.ones(1),
+                }
+            ),
+            r"names of a Hugging Face CLIP",
+        ),
         (lambda s: s.update(note="text"), "something other than a state dict"),
     ],
 )

@@ -24,7 +24,7 @@ NAMES = {
     "dassl.engine.build": "TRAINER_REGISTRY build_trainer",
     "dassl.data": "DataManager DatasetWrapper",
     "dassl.data.data_manager": "DataManager DatasetWrapper build_data_loader build_dataset "
-    "build_sampler build_transform INTERPOLATION_MODES read_image",
+    "build_sampler build_transform INTERPOLATION_MODES read_image TorchDataset",
     "dassl.data.samplers": "build_sampler RandomDomainSampler SeqDomainSampler RandomClassSampler",
     "dassl.data.transforms": "build_transform INTERPOLATION_MODES",
     "dassl.data.transforms.transforms": "build_transform INTERPOLATION_MODES "

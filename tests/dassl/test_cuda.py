@@ -9,7 +9,7 @@ import torch
 from card import RANDOM_STATE, Card, pretended_card
 from dassl.engine import build_trainer
 from dassl.utils import set_random_seed
-from dassl.utils.torchtools import random_states, restore_random_states
+from dassl.utils.generators import random_states, restore_random_states
 from toy import CoOpStyle, WholeStyle, toy_cfg
 
 pytestmark = pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true")

@@ -98,7 +98,7 @@ def test_an_item_that_fails_leaves_the_generators_alone():
     [(8, 2, 99, 2), (8, 3, 99, 2), (3, 2, 99, 1), (8, 64, 5, 4), (0, 8, 9, 0), (6, 5, 9, 3)],
 )
 def test_processes_divide_the_streams(monkeypatch, streams, cores, batches, want):
-    monkeypatch.setattr(loaders, "_num_cores", lambda: cores)
+    monkeypatch.setattr(loaders, "num_cores", lambda: cores)
     assert num_processes(streams, batches) == want
 
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from dassl.engine import build_trainer
+from dassl.engine import TrainerXU, build_trainer
 from dassl.utils import load_checkpoint, set_random_seed, setup_logger
 from toy import CoOpStyle, NothingRegistered, WholeStyle, toy_cfg
 
@@ -264,6 +264,25 @@ def test_a_file_that_cannot_be_resumed_from_falls_back_to_the_one_before(tmp_pat
     for epoch in (1, 2, 3):
         torch.save({"state_dict": {}}, folder / f"model.pth.tar-{epoch}")
     with pytest.raises(ValueError, match=r"tar-1' is not a checkpoint: it has no 'epoch'"):
+        run(cfg)
+
+
+class Pairs(TrainerXU):
+    build_model = CoOpStyle.build_model
+
+
+def test_pairs_need_unlabelled_pictures(tmp_path):
+    with pytest.raises(ValueError, match=r"Pairs needs unlabelled pictures.*Toy has no train_u"):
+        Pairs(toy_cfg(tmp_path / "d", tmp_path / "out")).train()
+
+
+@pytest.mark.parametrize("part", ["optimizer", "scheduler", "random_states"])
+def test_made_up_state_is_answered_with_the_file(part, tmp_path):
+    cfg = toy_cfg(tmp_path / "d", tmp_path / "out", **{"TRAIN.CHECKPOINT_FREQ": 1})
+    interrupted(cfg, 2)
+    path = tmp_path / "out" / "prompt_learner" / "model.pth.tar-2"
+    torch.save(load_checkpoint(str(path)) | {part: {"last_epoch": "text"}}, path)
+    with pytest.raises(ValueError, match=rf"tar-2' cannot be resumed from: its '{part}' .*Remove"):
         run(cfg)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from dassl.utils import load_checkpoint
 from run_files import RESULTS_FILE, RunResults
 
-__all__ = ["MODEL_NAME", "find_checkpoint", "read_checkpoint", "run_metadata"]
+__all__ = ["MODEL_NAME", "check_weights", "find_checkpoint", "read_checkpoint", "run_metadata"]
 
 MODEL_NAME = "MultiModalRepresentationLearner"  # the folder's name in published runs
 _BEST = "model-best.pth.tar"
@@ -78,12 +78,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     checkpoint = load_checkpoint(str(path))
     if "state_dict" not in checkpoint:
         raise ValueError(f"{str(path)!r} is not a checkpoint: it has no 'state_dict'")
-    state = checkpoint["state_dict"]
-    if not isinstance(state, dict) or not all(map(_is_tensor_item, state.items())):
-        raise ValueError(
-            f"{str(path)!r} is not a checkpoint: its 'state_dict' holds more than tensors"
-        )
+    check_weights(checkpoint["state_dict"], str(path))
     return checkpoint
+
+
+def check_weights(state: Any, path: str) -> None:
+    """That a checkpoint's `state_dict` is one.
+
+    Raises:
+        ValueError: it is no dict of tensors by name.
+    """
+    if not isinstance(state, dict) or not all(map(_is_tensor_item, state.items())):
+        raise ValueError(f"{path!r} is no checkpoint: its 'state_dict' is not of tensors")
 
 
 def _is_tensor_item(item: tuple[Any, Any]) -> bool:

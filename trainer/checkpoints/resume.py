@@ -8,26 +8,33 @@ import os
 from pathlib import Path
 from typing import Any
 
-from dassl.utils import load_checkpoint
-from dassl.utils.restoring import restore_schedule
+import torch
+from torch import Tensor
+
+from dassl.utils import torchfile
+from dassl.utils.generators import restore_random_states
+from dassl.utils.restoring import check_kinds, restore_schedule, restoring
 from dassl.utils.torchtools import (
     atomic_save,
     has_checkpoint,
     newest_readable_checkpoint,
-    restore_random_states,
 )
-from trainer.checkpoints.find import MODEL_NAME
+from trainer.checkpoints.find import MODEL_NAME, check_weights
 from trainer.checkpoints.keys import load_learned, optimizer_state
 from trainer.method.model import MMRLModel
 
-__all__ = ["FREE_KEYS", "ResumeFile", "newest_checkpoint", "restore"]
+__all__ = ["FREE_KEYS", "ResumeFile", "TornResumeFile", "newest_checkpoint", "restore"]
 
 # Where results go and how fast they come may change between two starts; nothing else may.
 FREE_KEYS = {"OUTPUT_DIR", "RESUME", "DATASET.ROOT", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ"}
-_KEYS = (
-    *("settings", "state_dict", "optimizer", "scheduler"),
-    *("random_states", "epoch", "best_result"),
-)
+_KINDS: dict[str, Any] = {  # of the entries, as `isinstance` takes them
+    **{"settings": dict, "state_dict": dict, "optimizer": dict, "scheduler": dict},
+    **{"random_states": dict, "epoch": int, "best_result": (int, float)},
+}
+
+
+class TornResumeFile(ValueError):
+    """A resume file that was not written whole, or cannot be read."""
 
 
 def newest_checkpoint(directory: str) -> tuple[str, dict[str, Any]] | None:
@@ -42,19 +49,48 @@ def restore(
     """Put a run back into the state of a checkpoint, ours or published, or of a resume file.
 
     Raises:
-        ValueError: the state does not fit this run.
+        ValueError: the state does not fit this run; the message names the file.
     """
-    load_learned(model, state["state_dict"])
+    check_weights(state["state_dict"], path)
+    try:
+        load_learned(model, state["state_dict"])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     if (stored := state.get("optimizer")) is not None:
-        if len(stored["state"]) != len(model.learned()):  # a tensor a layer, as published
-            stored = optimizer_state(stored, state["state_dict"], model.learned())
-        optim.load_state_dict(stored)
+        with restoring("optimizer", path):
+            if len(stored["state"]) != len(model.learned()):  # a tensor a layer, as published
+                stored = optimizer_state(stored, state["state_dict"], model.learned())
+            _restore_optimizer(optim, stored)
     if state.get("scheduler") is not None:
         restore_schedule(sched, state["scheduler"], path)
     if scaler is not None and state.get("scaler"):
-        scaler.load_state_dict(state["scaler"])
+        with restoring("scaler", path):
+            check_kinds(state["scaler"], scaler.state_dict())
+            scaler.load_state_dict(state["scaler"])
     if "random_states" in state:
-        restore_random_states(state["random_states"])
+        with restoring("random_states", path):
+            restore_random_states(state["random_states"])
+
+
+def _restore_optimizer(optim: torch.optim.Optimizer, stored: dict[str, Any]) -> None:
+    """As `load_state_dict`, which leaves it to the next step to find out what it was given.
+
+    Raises:
+        KeyError, TypeError, ValueError: an option or a moment is of another kind or shape.
+    """
+    optim.load_state_dict(stored)
+    for group in optim.param_groups:
+        for name, value in optim.defaults.items():
+            check_kinds(group[name], value)
+    for p, moments in optim.state.items():
+        if not all(_is_moment(name, value, p) for name, value in moments.items()):
+            raise TypeError
+
+
+def _is_moment(name: str, value: Any, p: Tensor) -> bool:
+    if name == "step":
+        return isinstance(value, (int, float)) or (isinstance(value, Tensor) and value.dim() == 0)
+    return value is None or (isinstance(value, Tensor) and value.shape == p.shape)
 
 
 class ResumeFile:
@@ -76,11 +112,12 @@ class ResumeFile:
         """What was saved.
 
         Raises:
+            TornResumeFile: the file is torn or cannot be read.
             ValueError: the run that was stopped had other settings; the message names one. Or the
-                file is torn or another one.
+                file is another one.
         """
-        state = load_checkpoint(self.path)
-        if missing := [key for key in _KEYS if key not in state]:
+        state = self._read()
+        if missing := [key for key, kind in _KINDS.items() if not isinstance(state.get(key), kind)]:
             raise ValueError(
                 f"{self.path} is not a resume file: it lacks {missing[0]!r}. Remove it to "
                 "resume from the newest checkpoint beside it, or to start afresh."
@@ -95,6 +132,15 @@ class ResumeFile:
                 "use another --output-dir."
             )
         return state
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            state = torchfile.read(self.path)
+        except torchfile.UnsafeFileError:
+            raise  # it is whole, and somebody's doing
+        except ValueError as error:
+            raise TornResumeFile(f"{error}") from error
+        return state if isinstance(state, dict) else {}
 
     def remove(self) -> None:
         """Remove the file, once the run is finished."""

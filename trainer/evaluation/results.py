@@ -1,7 +1,7 @@
 """results.json: everything needed to compare and repeat a run, written last and whole."""
 
 import platform
-import resource
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -53,11 +53,21 @@ def collect_results(
     return RunResults.of(found, Path(directory or ".", RESULTS_FILE))
 
 
-def _peak_memory(device: torch.device) -> dict[str, float]:
-    peak = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+def _peak_memory(device: torch.device) -> dict[str, float | None]:
+    peak = {"process": _process_memory()}
     if device.type == "cuda":
         peak["gpu"] = torch.cuda.max_memory_allocated(device) / 2**20
     return peak
+
+
+def _process_memory() -> float | None:
+    """The largest this process has been, in MiB; None where the system does not say (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def _loader_of(trainer: Any) -> dict[str, int]:

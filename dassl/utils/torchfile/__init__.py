@@ -1,7 +1,7 @@
 """Torch files -> plain data: `read(path)`, for files of `torch.save` and TorchScript archives.
 
-Such a file is a zip that holds one pickle and the raw bytes of every tensor. Both are read by the
-few modules here, and none of them can run what a file brings along:
+Such a file is a zip that holds one pickle and the raw bytes of every tensor; `read_pickle(path)` is
+for a pickle alone. The few modules here read both, and none can run what a file brings along:
 
 - `archive` finds the entries of the zip. It copies bytes and knows no compression.
 - `opcodes` walks through the pickle. Its table has what `torch.save` writes; others are refused.
@@ -12,7 +12,7 @@ few modules here, and none of them can run what a file brings along:
 - `limits` bounds steps, depth and size, so that a small file costs little, whatever is in it.
 """
 
-from dassl.utils.torchfile.reader import named_tensors, read
+from dassl.utils.torchfile.reader import named_tensors, read, read_pickle
 from dassl.utils.torchfile.records import Record, UnsafeFileError
 
-__all__ = ["Record", "UnsafeFileError", "named_tensors", "read"]
+__all__ = ["Record", "UnsafeFileError", "named_tensors", "read", "read_pickle"]

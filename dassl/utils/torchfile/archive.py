@@ -4,10 +4,11 @@ torch stores what it saves, so nothing here inflates. Every entry is confined to
 its own header and the next one's, and what is read is checked against its CRC-32.
 """
 
+import io
 import os
 import struct
 import zlib
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from dassl.utils.torchfile.limits import MAX_DIRECTORY
 from dassl.utils.torchfile.records import UnsafeFileError
@@ -41,7 +42,7 @@ class Entry(NamedTuple):
 class Archive:
     """The entries of an open torch file."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: io.BufferedIOBase) -> None:
         """Read the directory.
 
         Raises:

@@ -8,6 +8,7 @@ from dassl.utils.torchfile.records import UnsafeFileError
 
 __all__ = [
     "MAX_DIRECTORY",
+    "MAX_ITEM_STEPS",
     "MAX_PICKLE",
     "MAX_STEPS",
     "check_element",
@@ -17,6 +18,7 @@ __all__ = [
 ]
 
 MAX_STEPS = 500_000  # opcodes, and elements that they copy
+MAX_ITEM_STEPS = 1_500_000  # of a bare pickle; 16 shots of ImageNet take 450,000
 MAX_DEPTH = 100  # containers in containers
 MAX_PICKLE = 16 << 20  # bytes; tensors lie outside of it
 MAX_DIRECTORY = 8 << 20  # bytes of the zip's list of entries

@@ -18,8 +18,9 @@ from dassl.utils.torchfile.tensors import DTYPES, REBUILD, STORAGES, TENSOR_CLAS
 
 __all__ = ["call", "instantiate", "resolve", "set_attributes"]
 
-# Optimizers and schedules of published checkpoints, and the modules of a TorchScript archive.
-_CARRIED = ("torch.optim.", "dassl.optim.", "__torch__.")
+# Optimizers and schedules of published checkpoints, the modules of a TorchScript archive, and the
+# items of published few-shot draws.
+_CARRIED = ("torch.optim.", "dassl.optim.", "__torch__.", "dassl.data.datasets.base_dataset.")
 _FACTORIES = ("builtins.dict", "builtins.list", "builtins.set", "builtins.int", "builtins.float")
 _NUMBERS = {
     **{"f8": "d", "f4": "f", "f2": "e", "b1": "?"},
@@ -185,7 +186,7 @@ def set_attributes(target: Any, state: Any) -> None:
     elif type(target) is NumpyType:
         target.form = _byte_order(state) + target.form[-1]
     elif type(target) is collections.OrderedDict:
-        target._metadata = _metadata(state)
+        vars(target)["_metadata"] = _metadata(state)
     else:
         raise UnsafeFileError(f"it sets attributes of a {type(target).__name__}")
 

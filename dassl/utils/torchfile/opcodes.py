@@ -26,11 +26,16 @@ class _Machine:
     """Code, position, stack and memo of one pickle."""
 
     def __init__(
-        self, code: bytes, load_storage: Callable[[Any], Any], max_tensor_bytes: int
+        self,
+        code: bytes,
+        load_storage: Callable[[Any], Any],
+        max_tensor_bytes: int,
+        max_steps: int,
     ) -> None:
         self.code, self.position = code, 0
         self.load_storage = load_storage
-        self.steps_left, self.tensor_bytes_left = MAX_STEPS, max_tensor_bytes
+        self.steps_left = self.max_steps = max_steps
+        self.tensor_bytes_left = max_tensor_bytes
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []  # the stack under each mark
         self.memo: dict[int, Any] = {}  # a dict, so that a large index costs nothing
@@ -40,7 +45,7 @@ class _Machine:
             self.spend(1)
             if opcode not in _OPCODES:
                 raise UnsafeFileError(
-                    f"its pickle has the opcode {opcode}, which torch never writes"
+                    f"its pickle has the opcode {opcode!r}, which torch never writes"
                 )
             read_argument, act = _OPCODES[opcode]
             act(self, read_argument(self))
@@ -57,7 +62,7 @@ class _Machine:
         """Count work that a file asks for."""
         self.steps_left -= steps
         if self.steps_left < 0:
-            raise UnsafeFileError(f"its pickle takes more than {MAX_STEPS:,} steps")
+            raise UnsafeFileError(f"its pickle takes more than {self.max_steps:,} steps")
 
     def push(self, value: Any) -> None:
         self.stack.append(value)
@@ -285,10 +290,15 @@ _OPCODES: dict[bytes, tuple[Callable[[_Machine], Any], Callable[[_Machine, Any],
 }
 
 
-def run(code: bytes, load_storage: Callable[[Any], Any], max_tensor_bytes: int) -> Any:
+def run(
+    code: bytes,
+    load_storage: Callable[[Any], Any],
+    max_tensor_bytes: int,
+    max_steps: int = MAX_STEPS,
+) -> Any:
     """The value of a pickle. `load_storage` turns a storage's description into the storage.
 
     Raises:
         UnsafeFileError: it asks for too much, or for what is not data, or is not a pickle.
     """
-    return _Machine(code, load_storage, max_tensor_bytes).run()
+    return _Machine(code, load_storage, max_tensor_bytes, max_steps).run()

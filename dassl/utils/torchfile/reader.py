@@ -1,18 +1,25 @@
 """A path -> what the torch file there holds."""
 
+import io
 import os
 import sys
-from typing import Any, BinaryIO
+from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
 from dassl.utils.torchfile.archive import Archive
-from dassl.utils.torchfile.limits import MAX_PICKLE, check_tree, max_tensor_bytes
+from dassl.utils.torchfile.limits import (
+    MAX_ITEM_STEPS,
+    MAX_PICKLE,
+    check_tree,
+    max_tensor_bytes,
+)
 from dassl.utils.torchfile.opcodes import run
 from dassl.utils.torchfile.records import Record, UnsafeFileError
 from dassl.utils.torchfile.tensors import Storages
 
-__all__ = ["named_tensors", "read"]
+__all__ = ["named_tensors", "read", "read_pickle"]
 
 _MAX_REASON = 500  # letters of a message, in which names of the file stand
 _MAX_PREFIX = 500  # letters of a module's dotted name
@@ -28,10 +35,23 @@ def read(path: str | os.PathLike) -> Any:
         UnsafeFileError: it holds something that is not data, or more than it should.
         ValueError: it is torn, or of another kind. All messages name the file.
     """
+    return _read_with(_read, path)
+
+
+def read_pickle(path: str | os.PathLike) -> Any:
+    """What a pickle of plain data and objects holds that lies in a file of its own, as `read`.
+
+    Raises:
+        FileNotFoundError, UnsafeFileError, ValueError: as `read`; a tensor in it is no data.
+    """
+    return _read_with(_read_pickle, path)
+
+
+def _read_with(read_open: Callable[[io.BufferedIOBase], Any], path: str | os.PathLike) -> Any:
     name = os.fspath(path)
     try:
         with open(name, "rb") as file:
-            return _read(file)
+            return read_open(file)
     except UnsafeFileError as error:
         reason = f"{error}"[:_MAX_REASON]
         raise UnsafeFileError(f"Cannot read {name!r}: {reason}. Nothing was executed.") from None
@@ -43,7 +63,20 @@ def read(path: str | os.PathLike) -> Any:
         raise ValueError(f"Cannot read {name!r}: {error.strerror}") from error
 
 
-def _read(file: BinaryIO) -> Any:
+def _read_pickle(file: io.BufferedIOBase) -> Any:
+    code = file.read(MAX_PICKLE + 1)
+    if len(code) > MAX_PICKLE:
+        raise UnsafeFileError(f"it has more than {MAX_PICKLE >> 20} MiB")
+    value = run(code, _no_storage, max_tensor_bytes=0, max_steps=MAX_ITEM_STEPS)
+    check_tree(value)
+    return value
+
+
+def _no_storage(described: Any) -> Any:
+    raise UnsafeFileError("it holds a tensor without its bytes")
+
+
+def _read(file: io.BufferedIOBase) -> Any:
     archive = Archive(file)
     roots = [
         name for name in archive.entries if name.count("/") == 1 and name.endswith("/data.pkl")

@@ -1,6 +1,7 @@
 """Storages (raw bytes) and tensors on the CPU, each tensor inside of the bytes that a file has."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -74,7 +75,7 @@ class Storages:
             raw = torch.empty(size, dtype=torch.uint8, device="cpu")
         except RuntimeError as error:
             raise ValueError(f"there is not enough memory for {size:,} bytes of it") from error
-        self.archive.read_into(name, memoryview(raw.numpy()))
+        self.archive.read_into(name, raw.numpy().data)
         return raw.untyped_storage()
 
 
@@ -162,7 +163,7 @@ def rebuild_typed(function: Any, kind: Any, arguments: Any, state: Any) -> Tenso
 
 
 TENSOR_CLASSES = ("torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer")
-REBUILD = {
+REBUILD: dict[str, Callable[..., Tensor]] = {
     "torch._utils._rebuild_tensor": rebuild_v1,
     "torch._utils._rebuild_tensor_v2": rebuild_v2,
     "torch._utils._rebuild_tensor_v3": rebuild_v3,

@@ -124,6 +124,16 @@ def describe(args: argparse.Namespace, cfg: Any, origins: dict[str, str]) -> Non
     print(f"** System info **\n{collect_env_info()}\n")
 
 
+def use_deterministic_operations() -> None:
+    """Let torch choose operations that round the same in every run, or fail by name."""
+    import torch
+
+    # cuBLAS reads it when the first product runs; torch asks for this value
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+
+
 def prepare(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
     """Resolve the config and build its trainer: (trainer, origins of the values).
 
@@ -142,6 +152,8 @@ def prepare(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
+    if cfg.DETERMINISTIC:
+        use_deterministic_operations()
     setup_logger(cfg.OUTPUT_DIR)
     describe(args, cfg, origins)
     if args.eval_only and args.model_dir and cfg.TRAINER.NAME in PUBLISHED_METHODS:

@@ -214,3 +214,16 @@ def test_start_values_at_full_size_equal_the_published_ones():
             digest = hashlib.sha256(value.numpy().tobytes()).hexdigest()
             assert digest == run.pop(key)["sha256"], f"{name}: {key}"
         assert not run, f"{name} lacks {list(run)}"
+
+
+def test_deterministic_is_asked_of_torch(monkeypatch):
+    """The switch reaches torch, and cuBLAS's variable is set unless the user has set it."""
+    asked = []
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", asked.append)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # restored afterwards
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    train.use_deterministic_operations()
+    assert asked == [True]
+    assert not torch.backends.cudnn.benchmark
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"

@@ -51,6 +51,7 @@ def extend_cfg(cfg: CfgNode) -> None:
     cfg.DATALOADER.CACHE_MB = 512  # keep decoded training pictures if they fit; 0: never
     cfg.TEST.PREDICTIONS = False  # write predictions.csv, a row per image
     cfg.TEST.PREC = ""  # amp, bf16 or fp32; empty: as published, fp32 where PREC is amp
+    cfg.DETERMINISTIC = False  # on a GPU: only operations that round the same in every run
     cfg.TRAIN.COMPILE = False  # torch.compile the step
     cfg.TRAINER.CLASS_CHUNK = 0  # classes at a time in the text encoder's training; 0: all
 

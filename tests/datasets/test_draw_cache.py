@@ -274,7 +274,7 @@ def test_check_data_compares_all_caches(root, drawn, capsys):
     assert "The cached draw in split_fewshot/shot_2-seed_1.pkl equals ours." in text
     assert "The cached draw in split_fewshot/shot_2-seed_2.pkl differs from ours in" in text
     assert f"a cached draw is not compared: Cannot read '{broken}': its pickle ends in the" in text
-    assert "shot_2-seed_-1.pkl is no draw of a seed" in text
+    assert "shot_2-seed_-1.pkl is not named shot_N-seed_S.pkl" in text
     assert "preprocessed.pkl is never read" in text
 
 

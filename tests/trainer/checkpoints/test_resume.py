@@ -160,7 +160,7 @@ def test_a_torn_file_is_told_from_one_of_another_run(tmp_path):
 def test_an_entry_of_another_kind_is_named(tmp_path, key, value):
     file = ResumeFile(str(tmp_path))
     file.save(WHOLE | {key: value}, {})
-    with pytest.raises(ValueError, match=rf"is no resume file: it lacks '{key}'.*Remove it"):
+    with pytest.raises(ValueError, match=rf"is not a resume file: it lacks '{key}'.*Remove it"):
         file.load({})
 
 

@@ -104,7 +104,7 @@ def test_a_difference_is_told(root, table, capsys, change, said):
     data = build_dataset(build_cfg(root, 4, "all"))
     assert data.draw_note == (
         f"The draw differs from the published one: {said} "
-        "The lists that it is drawn from are others."
+        "The lists that it was drawn from are different."
     )
     assert data.draw_note in capsys.readouterr().out
 

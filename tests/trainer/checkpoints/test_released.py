@@ -151,7 +151,7 @@ def test_wrong_paths_are_answered(tmp_path, capsys):
         assert "'/nowhere'" in capsys.readouterr().err
     torch.save({"state_dict": {"w": torch.ones(1)}}, tmp_path / "model.pth.tar-1")
     assert checkpoint.main(["describe", str(tmp_path)]) == 2
-    assert "no checkpoint of MMRL" in capsys.readouterr().err
+    assert "not a checkpoint of MMRL" in capsys.readouterr().err
 
 
 def test_a_tree_of_several_runs_asks_for_one(tmp_path, capsys):

@@ -11,7 +11,7 @@ from test_imports import MAY_IMPORT
 ARCHITECTURE = (REPOSITORY / "ARCHITECTURE.md").read_text()
 WORKFLOW = yaml.safe_load((REPOSITORY / ".github/workflows/ci.yml").read_text())
 PAGES = ["ARCHITECTURE.md", "CONTRIBUTING.md", "dassl/README.md"]
-FOLDERS = "clip|configs|dassl|datasets|demo|benchmarks|scripts|sweep|tests|trainer|docs"
+FOLDERS = "clip|configs|dassl|datasets|demo|benchmarks|report|scripts|sweep|tests|trainer|docs"
 # Made by whoever follows the page, so they are not there.
 EXAMPLES = {"trainer/one_map.py", "datasets/leaves.py", "configs/datasets/leaves.yaml"}
 

@@ -186,7 +186,7 @@ def test_parse_test_res_reads_logs_and_results(tmp_path, capsys):
     assert parse_test_res.main([str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert "* accuracy: 82.00% +- 2.00%" in text
-    assert "MISSING: seed3; the mean below is without them" in text
+    assert "MISSING: seed3; the mean below leaves them out" in text
     assert parse_test_res.main([str(tmp_path / "seed3")]) == 1
     (tmp_path / "seed3" / "results.json").write_text("{")
     assert parse_test_res.main([str(tmp_path)]) == 2

@@ -90,7 +90,10 @@ WRONG_RUNS = [
     ),
     (["few_shots", "train", "mmrl", "eurosat", "1"], "Unknown protocol 'few_shots'"),
     (["few_shot", "test", "mmrl", "eurosat", "1", "8"], "few_shot does not test on 'eurosat'"),
-    (["few_shot", "tran", "mmrl", "eurosat", "1", "8"], "to train or to test, got 'tran'"),
+    (
+        ["few_shot", "tran", "mmrl", "eurosat", "1", "8"],
+        "the part must be train or test, got 'tran'",
+    ),
     (["few_shot", "train", "mmrl", "eurosat", "1", "8"], "cannot start /no/such"),
 ]
 

@@ -122,9 +122,9 @@ def test_predict(hostile, tmp_path, capsys):
     ("content", "message"),
     [
         ({"epoch": 1}, "no 'state_dict'"),
-        ({"state_dict": 5}, "not of tensors"),
-        ({"state_dict": {"w": "text"}}, "not of tensors"),
-        ({"state_dict": {1: torch.ones(1)}}, "not of tensors"),
+        ({"state_dict": 5}, "is not a dict of tensors"),
+        ({"state_dict": {"w": "text"}}, "is not a dict of tensors"),
+        ({"state_dict": {1: torch.ones(1)}}, "is not a dict of tensors"),
         ([torch.ones(1)], "holds no dict"),
         (torch.ones(1), "holds no dict"),
     ],

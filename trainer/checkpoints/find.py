@@ -86,10 +86,10 @@ def check_weights(state: Any, path: str) -> None:
     """That a checkpoint's `state_dict` is one.
 
     Raises:
-        ValueError: it is no dict of tensors by name.
+        ValueError: it is not a dict of tensors by name.
     """
     if not isinstance(state, dict) or not all(map(_is_tensor_item, state.items())):
-        raise ValueError(f"{path!r} is no checkpoint: its 'state_dict' is not of tensors")
+        raise ValueError(f"{path!r} is not a checkpoint: its 'state_dict' is not a dict of tensors")
 
 
 def _is_tensor_item(item: tuple[Any, Any]) -> bool:

@@ -282,12 +282,12 @@ def test_several_checkpoints_share_a_pass_and_give_their_own_results(
 def test_running_out_of_memory_names_the_knob(
     eurosat_root, clip_file, tmp_path, capsys, monkeypatch
 ):
-    from trainer.engine import RepresentationTrainer
+    from trainer.step import TrainingStep
 
-    def exhausted(self, loss):
+    def exhausted(self, image, label):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(RepresentationTrainer, "_step", exhausted)
+    monkeypatch.setattr(TrainingStep, "__call__", exhausted)
     assert train.main(train_arguments(eurosat_root, tmp_path, clip_file)) == 1
     assert "10 classes and batch 4. Set TRAINER.CLASS_CHUNK" in capsys.readouterr().err
 

@@ -197,18 +197,33 @@ def evaluation_folders(args: argparse.Namespace, cfg: Any) -> list[str]:
 
 
 def adapt_to_checkpoint(args: argparse.Namespace, cfg: Any, origins: dict[str, str]) -> None:
-    """Let the first checkpoint say what its model is, if the trainer reads this project's."""
+    """Let the checkpoints say what their model is, if the trainer reads this project's.
+
+    Raises:
+        ValueError: several are not of one model.
+    """
     from dassl.engine import TRAINER_REGISTRY
     from trainer.checkpoints.find import find_checkpoint, read_checkpoint
     from trainer.checkpoints.sizes import adapt_config
+    from trainer.config import flatten
     from trainer.engine import RepresentationTrainer
 
     name = cfg.TRAINER.NAME
     if name not in TRAINER_REGISTRY.registered_names():
         return  # building it will say so
-    if issubclass(TRAINER_REGISTRY.get(name), RepresentationTrainer):
-        source = find_checkpoint(args.model_dir[0], args.load_epoch)
-        adapt_config(cfg, origins, read_checkpoint(source), str(source))
+    if not issubclass(TRAINER_REGISTRY.get(name), RepresentationTrainer):
+        return
+    first, *others = (find_checkpoint(path, args.load_epoch) for path in args.model_dir)
+    adapt_config(cfg, origins, read_checkpoint(first), str(first))
+    for source in others:
+        copy = cfg.clone()
+        adapt_config(copy, dict(origins), read_checkpoint(source), str(source))
+        for key, value in flatten(copy).items():
+            if value != flatten(cfg)[key] and not key.endswith(".REG_WEIGHT"):
+                raise ValueError(
+                    f"{source} has {key} {value}, {first} has {flatten(cfg)[key]}; evaluate them "
+                    "one at a time"
+                )
 
 
 def load_for_evaluation(built: Any, args: argparse.Namespace) -> None:

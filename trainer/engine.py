@@ -26,6 +26,7 @@ from trainer.checkpoints.resume import (
     EVALUATED,
     ResumeFile,
     TornResumeFile,
+    check_best,
     finished,
     newest_checkpoint,
     restore,
@@ -249,6 +250,12 @@ class RepresentationTrainer(TrainerX):
         path, state = found
         print(f"Found checkpoint at {directory} (will resume training)")
         print(f'Loading checkpoint from "{path}"')
+        if self.cfg.TEST.FINAL_MODEL == "best_val":
+            check_best(directory)  # now, not when it is to be evaluated
+        if "best_result" in state:
+            self.best_result = state["best_result"]
+        else:
+            self.restore_best_result(directory)
         restore(self.model, self.optim, self.sched, self.scaler, state, path)
         print(f"Previous epoch: {state['epoch']}")
         return state["epoch"]
@@ -258,14 +265,10 @@ class RepresentationTrainer(TrainerX):
         file = ResumeFile(directory)
         if file.exists():
             try:
-                state = file.load(self.identity)
-                self.best_result = state["best_result"]
-                return file.path, state
+                return file.path, file.load(self.identity)
             except TornResumeFile as error:
                 print(f"{error}\nGoing on from the newest checkpoint beside it, if there is one")
-        if found := newest_checkpoint(directory, self.identity):
-            self.restore_best_result(directory)
-        return found
+        return newest_checkpoint(directory, self.identity)
 
     def before_train(self) -> None:
         """As Dassl's; pictures of your own are listed first, as the trainer sees them."""

@@ -8,7 +8,7 @@ import functools
 import hashlib
 import re
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,7 +56,7 @@ class Identity(NamedTuple):
 
     trainer: str  # registered name
     settings: dict[str, Any]  # by full key, without circumstances
-    classnames: list[str] = []  # that were trained, in label order
+    classnames: Sequence[str] = ()  # that were trained, in label order
     draw_sha256: str = ""  # of the training pictures
     backbone_sha256: str = ""  # `fingerprint` of the frozen CLIP
     code_version: str = ""  # recorded, never compared

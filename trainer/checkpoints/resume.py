@@ -18,6 +18,7 @@ from dassl.utils.restoring import check_checkpoint, check_kinds, restore_schedul
 from dassl.utils.torchtools import (
     atomic_save,
     has_checkpoint,
+    load_checkpoint,
     newest_readable_checkpoint,
 )
 from run_files import RunResults
@@ -30,6 +31,7 @@ __all__ = [
     "EVALUATED",
     "ResumeFile",
     "TornResumeFile",
+    "check_best",
     "finished",
     "is_training_folder",
     "newest_checkpoint",
@@ -63,6 +65,17 @@ def newest_checkpoint(directory: str, wanted: Identity) -> tuple[str, dict[str, 
     if KEY in state or not is_published(state["state_dict"]):
         refuse_other(state, path, wanted)
     return path, state
+
+
+def check_best(directory: str) -> None:
+    """That the best model so far, if one is kept, is whole.
+
+    Raises:
+        ValueError: it is not.
+    """
+    path = os.path.join(directory or ".", MODEL_NAME, "model-best.pth.tar")
+    if os.path.isfile(path):
+        _check_whole(load_checkpoint(path), path)
 
 
 def _check_whole(state: dict[str, Any], path: str) -> None:

@@ -8,7 +8,8 @@ from yacs.config import CfgNode
 
 from trainer.checkpoints.identity import Identity
 from trainer.checkpoints.keys import is_learned, stack_layers
-from trainer.config import flatten, parent_node
+from trainer.config import flatten, paper_values, parent_node
+from trainer.published_values import prompts
 
 __all__ = ["PUBLISHED_METHODS", "LearnedSizes", "adapt_config", "sizes_of"]
 
@@ -80,7 +81,7 @@ def adapt_config(
     """Let the file's values win over the config's, in place, and say so for each that differs.
 
     A published file says its sizes alone. What the command line set stays, and is refused later if
-    it does not fit.
+    it does not fit; and so do the papers' values for another data set than the file's.
 
     Raises:
         ValueError: the checkpoint is another method's, or damaged.
@@ -92,9 +93,11 @@ def adapt_config(
     if trainer != name:
         raise ValueError(f"{source} is a checkpoint of {trainer}; give --trainer {trainer}")
     if identity:
-        wanted = _stored_values(identity, cfg.DATASET.NAME)
+        wanted = _stored_values(identity, cfg)
     else:
         wanted = _sizes_by_key(sizes_of(checkpoint["state_dict"]), cfg)
+        text = prompts(["{}"], cfg.DATASET.NAME, cfg.DATASET.TEMPLATE)[0]
+        print(f"{source} does not record its prompt, which is taken to be {text!r}")
     known = flatten(cfg)
     changed = {key: value for key, value in wanted.items() if key in known}
     cfg.defrost()
@@ -107,12 +110,15 @@ def adapt_config(
     cfg.freeze()
 
 
-def _stored_values(identity: Identity, dataset: str) -> dict[str, Any]:
+def _stored_values(identity: Identity, cfg: CfgNode) -> dict[str, Any]:
     """What the run's own settings say of its model and of the pictures that it takes."""
     found = {k: v for k, v in identity.settings.items() if k.startswith(("TRAINER.", "INPUT."))}
+    dataset = cfg.DATASET.NAME
     if identity.settings.get("DATASET.NAME") == dataset:  # prompts belong to a data set
-        found["DATASET.TEMPLATE"] = identity.settings.get("DATASET.TEMPLATE", "")
-    return found
+        return found | {"DATASET.TEMPLATE": identity.settings.get("DATASET.TEMPLATE", "")}
+    # MMRL++ evaluates across data sets with each one's own BETA, as published.
+    paper = paper_values(identity.trainer, dataset, cfg.TASK).keys()
+    return {k: v for k, v in found.items() if k not in paper or k.endswith(".REP_DIM")}
 
 
 def _sizes_by_key(sizes: LearnedSizes, cfg: CfgNode) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import predict
 import train
 from clip import load as load_clip
 from clip.model import CLIP
-from conftest import EUROSAT_CLASSES, build_cfg, train_arguments, write_eurosat
+from conftest import EUROSAT_CLASSES, METHOD_OPTIONS, build_cfg, train_arguments, write_eurosat
 from dassl.utils import load_checkpoint
 from trainer.checkpoints import __main__ as checkpoints
 from trainer.checkpoints.identity import (
@@ -23,7 +23,8 @@ from trainer.checkpoints.identity import (
     plain_settings,
     seal,
 )
-from trainer.config import flatten
+from trainer.checkpoints.sizes import adapt_config
+from trainer.config import build_config, flatten
 
 MODEL = "MultiModalRepresentationLearner"
 
@@ -334,7 +335,7 @@ def test_the_file_says_which_trainer_and_values_it_is_of(
     arguments[arguments.index("--trainer") + 1] = "Mine"
     assert train.main(arguments) == 0
     # neither the trainer nor its values are said again
-    bare = train_arguments(eurosat_root, tmp_path / "eval", clip_file)[:-METHOD_WORDS]
+    bare = train_arguments(eurosat_root, tmp_path / "eval", clip_file)[: -len(METHOD_OPTIONS)]
     position = bare.index("--trainer")
     del bare[position : position + 2]
     assert train.main(["--eval-only", "--model-dir", str(tmp_path / "run"), *bare]) == 0
@@ -343,9 +344,6 @@ def test_the_file_says_which_trainer_and_values_it_is_of(
     assert (one["trainer"], one["accuracy"]) == (two["trainer"], two["accuracy"])
     picture = next(eurosat_root.rglob("*.jpg"))
     assert predict.main([str(tmp_path / "run"), str(picture)]) == 0
-
-
-METHOD_WORDS = 6
 
 
 def published_file(run, folder):
@@ -387,3 +385,33 @@ def test_no_stored_file_carries_a_folder_of_this_machine(finished, eurosat_root,
     for text in (*stored.values(), str(state["identity"])):
         assert not any(folder in text for folder in folders)
     assert list(state)[:2] == ["state_dict", "epoch"]
+
+
+@pytest.mark.parametrize(("dataset", "beta"), [("ImageNet", 0.75), ("EuroSAT", 0.3)])
+def test_across_data_sets_the_paper_s_beta_is_the_target_s(dataset, beta):
+    flags = {"DATASET.NAME": "ImageNet", "TASK": "CD", "TRAINER.MMRLpp.BETA": 0.75}
+    trained = plain_settings(flatten(build_config("MMRLpp", flags=flags)[0]))
+    checkpoint = seal(CONTENT, Identity("MMRLpp", trained))
+    cfg, origins = build_config("MMRLpp", flags={"DATASET.NAME": dataset, "TASK": "CD"})
+    adapt_config(cfg, origins, checkpoint, "x.pt")
+    assert beta == cfg.TRAINER.MMRLpp.BETA
+
+
+def test_runs_of_two_models_are_not_evaluated_in_one_pass(
+    finished, eurosat_root, clip_file, tmp_path, capsys
+):
+    alpha = ["TRAINER.MMRL.ALPHA", "0.2"]
+    assert train.main(request(eurosat_root, tmp_path / "b", clip_file, *alpha)) == 0
+    model = ["--eval-only", "--model-dir", str(finished), str(tmp_path / "b")]
+    assert train.main([*model, *request(eurosat_root, tmp_path / "many", clip_file)]) == 2
+    assert "TRAINER.MMRL.ALPHA 0.2" in capsys.readouterr().err
+
+
+def test_a_damaged_best_model_is_named_before_training(eurosat_root, clip_file, tmp_path, capsys):
+    best = ["TEST.FINAL_MODEL", "best_val", "OPTIM.MAX_EPOCH", "1"]
+    arguments = request(eurosat_root, tmp_path, clip_file, *best)
+    assert train.main(arguments) == 0
+    (tmp_path / "results.json").unlink()
+    spoil(tmp_path / MODEL / "model-best.pth.tar")
+    assert train.main(arguments) == 2
+    assert "model-best.pth.tar' is damaged" in capsys.readouterr().err

@@ -31,13 +31,14 @@ def export(path: str, out: Path, epoch: int | None = None) -> tuple[int, int]:
     source = find_checkpoint(path, epoch)
     checkpoint = read_checkpoint(source)
     state = checkpoint["state_dict"]
-    sizes = sizes_of(state)
-    learned = {key: value.float().contiguous() for key, value in state.items() if is_learned(key)}
     identity, epoch = Identity.read(checkpoint, str(source)), checkpoint.get("epoch")
-    metadata: dict[str, Any] = {"trainer": sizes.trainer, "epoch": epoch}
+    trainer = identity.trainer if identity else sizes_of(state).trainer
+    # With an identity nothing but what was learned is stored, under whatever keys a method has.
+    keys = state if identity else filter(is_learned, state)
+    learned = {key: state[key].float().contiguous() for key in keys}
+    metadata: dict[str, Any] = {"trainer": trainer, "epoch": epoch}
     stored = {}
     if identity:
-        metadata["trainer"] = identity.trainer
         whole = seal({"state_dict": learned, "epoch": epoch}, identity)
         stored[KEY] = json.dumps(whole[KEY])
     elif known := run_metadata(checkpoint, path):

@@ -45,6 +45,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--template", metavar="TEXT", help='prompt, e.g. "a photo of a {}."')
     what.add_argument("--backbone", metavar="NAME|FILE", help="CLIP (default: the run's)")
+    what.add_argument(
+        "--dataset", metavar="NAME", help="data set of a published checkpoint, e.g. EuroSAT"
+    )
     output = parser.add_argument_group("output")
     output.add_argument(
         "--top", type=int, default=5, metavar="N", help="classes per picture (default: 5)"
@@ -156,7 +159,7 @@ def main(argv: list[str] | None = None) -> int:
         paths, classes = find_pictures(args.pictures), read_classes(args.classes)
         from trainer import load
 
-        model = load(args.model, classes, args.backbone, args.device, args.template)
+        model = load(args.model, classes, args.backbone, args.device, args.template, args.dataset)
     except (ValueError, FileNotFoundError) as error:
         print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2

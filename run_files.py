@@ -29,6 +29,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "draw_sha256": (str, type(None)),
     "classnames": (list,),
     "config": (dict,),
+    "identity": (dict,),
 }
 # train.py always writes a config; other programs' results have a figure at least.
 _TELLING = ("config", "accuracy", "correct")
@@ -55,6 +56,7 @@ class RunResults:
     draw_sha256: str | None = None  # of the training pictures
     classnames: list[str] | None = None
     config: dict[str, Any] | None = None  # by full key
+    identity: dict[str, Any] | None = None  # what `trainer.checkpoints.identity` compares
 
     @classmethod
     def of(cls, values: Any, path: Path) -> "RunResults":

@@ -6,7 +6,6 @@ Whatever goes wrong here becomes that run's outcome, in one sentence: nothing is
 import ctypes
 import enum
 import functools
-import json
 import os
 import signal
 import subprocess
@@ -35,13 +34,6 @@ __all__ = [
 
 CONSOLE = "console.txt"
 WRONG_REQUEST = 2  # train.py's exit code for it
-# Beside what a stopped run may change, a finished one may have been fed and printed otherwise.
-ALSO_FREE_KEYS = {
-    "DATALOADER.NUM_WORKERS",
-    "DATALOADER.CACHE_MB",
-    "VERBOSE",
-    "TEST.PREDICTIONS",
-}
 LAST_BYTES = 65_536  # of a console, to find its last line in
 PR_SET_PDEATHSIG = 1
 # Loaded here, since a child between fork and exec must not wait for the loader's lock.
@@ -121,20 +113,26 @@ def stored_outcome(run: Run, settings: Settings) -> Outcome | None:
 
 
 def _compare(results: RunResults, run: Run, settings: Settings) -> Outcome:
-    """Finished if results.json was made with the config of the run; keys it lacks are no matter."""
-    have = results.config
-    if not have:
-        return Outcome(State.FINISHED)
-    from trainer.checkpoints.resume import FREE_KEYS
+    """Finished if results.json was made with the settings of the run.
 
-    wanted = json.loads(json.dumps(resolved_config(run, settings)))  # tuples as JSON has them
-    for key in sorted((wanted.keys() & have.keys()) - FREE_KEYS - ALSO_FREE_KEYS):
-        if wanted[key] != have[key]:
-            return Outcome(
-                State.CONFLICT,
-                f"{results.path} was made with {key} {have[key]}, but {key} is now {wanted[key]}; "
-                "remove the folder, or use another --output",
-            )
+    Results of earlier versions have a config alone; keys that it lacks are no matter.
+    """
+    if not (results.identity or results.config):
+        return Outcome(State.FINISHED)
+    from trainer.checkpoints.identity import Identity, first_difference, plain_settings
+
+    wanted = Identity(run.trainer, plain_settings(resolved_config(run, settings)))
+    try:
+        stored = Identity.read(results.values, str(results.path))
+    except ValueError as error:
+        return Outcome(State.CONFLICT, str(error))
+    have = plain_settings(results.config or {})
+    stored = stored or Identity(run.trainer, wanted.settings | have)
+    if difference := first_difference(stored, wanted):
+        return Outcome(
+            State.CONFLICT,
+            f"{results.path} {difference}; remove the folder, or use another --output",
+        )
     return Outcome(State.FINISHED)
 
 

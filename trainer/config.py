@@ -23,6 +23,7 @@ __all__ = [
     "extend_cfg",
     "flatten",
     "paper_values",
+    "parent_node",
 ]
 
 TASKS = ("B2N", "FS", "CD")
@@ -187,13 +188,14 @@ def _apply(cfg: CfgNode, origins: dict[str, str], values: Mapping[str, Any], ori
             nearest = get_most_similar_str_to_a_from_b(key, known)
             raise ValueError(f"Unknown config key {key!r} ({origin}). Did you mean {nearest!r}?")
         value = _typed(key, value, known[key])
-        node, leaf = _parent(cfg, key)
+        node, leaf = parent_node(cfg, key)
         if value != known[key] or key in origins:
             origins[key] = origin
         node[leaf] = value
 
 
-def _parent(cfg: CfgNode, key: str) -> tuple[CfgNode, str]:
+def parent_node(cfg: CfgNode, key: str) -> tuple[CfgNode, str]:
+    """The node that holds the leaf `key`, and the leaf's own name: OPTIM.LR -> (OPTIM, LR)."""
     *path, leaf = key.split(".")
     for name in path:
         cfg = cfg[name]

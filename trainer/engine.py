@@ -14,9 +14,23 @@ from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils.generators import random_states, restore_random_states
 from trainer.backbone import load_frozen_clip, prompt_tokens
 from trainer.checkpoints.find import MODEL_NAME, find_checkpoint, read_checkpoint
+from trainer.checkpoints.identity import (
+    Identity,
+    fingerprint,
+    identity_of,
+    other_backbone,
+    seal,
+)
 from trainer.checkpoints.keys import entries, learned_state, load_learned
-from trainer.checkpoints.resume import ResumeFile, TornResumeFile, newest_checkpoint, restore
-from trainer.config import flatten
+from trainer.checkpoints.resume import (
+    EVALUATED,
+    ResumeFile,
+    TornResumeFile,
+    check_best,
+    finished,
+    newest_checkpoint,
+    restore,
+)
 from trainer.evaluation.tally import Tally, evaluate
 from trainer.method.model import Adaptation, MMRLModel, Output, mmrl_loss
 from trainer.method.start_values import draw_start_values
@@ -33,6 +47,8 @@ class RepresentationTrainer(TrainerX):
 
     results: dict[str, Any]
     model: MMRLModel
+    identity: Identity  # of the run that is asked for
+    _stored: tuple[str, dict[str, Any]] | None = None  # what `answer` has found to go on from
 
     @classmethod
     def build(cls, cfg: Any, frozen: CLIP, prompts: Tensor) -> MMRLModel:
@@ -48,6 +64,7 @@ class RepresentationTrainer(TrainerX):
         """Load CLIP, put the method around it, make optimizer, schedule and step."""
         prec = self.settings.PREC
         frozen = load_frozen_clip(self.cfg, self.device)
+        self.identity = identity_of(self.cfg, self.dm.dataset, fingerprint(frozen))
         self.precision = EncoderPrecision(frozen, prec, self.cfg.TEST.PREC, self.device)
         print("Building custom CLIP")
         tokens = prompt_tokens(self.cfg, self.dm.dataset.classnames, self.device)
@@ -169,7 +186,7 @@ class RepresentationTrainer(TrainerX):
         results = []
         for directory, tally in zip(directories, tallies, strict=True):
             print(f"Results of {directory}")
-            results.append(tally.finish(split) | {"model_dir": directory})
+            results.append(tally.finish(split) | {EVALUATED: directory})
         return results
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
@@ -177,7 +194,7 @@ class RepresentationTrainer(TrainerX):
 
         Raises:
             FileNotFoundError: there is no checkpoint, or none of that epoch.
-            ValueError: it does not fit the model, or is not safe to read.
+            ValueError: it does not fit the model, is of another CLIP, damaged or not safe to read.
         """
         if not directory:
             print("Note that load_model() is skipped as no pretrained model is given")
@@ -185,6 +202,10 @@ class RepresentationTrainer(TrainerX):
         path = find_checkpoint(directory, epoch)
         checkpoint = read_checkpoint(path)
         print(f'Loading weights to {MODEL_NAME} from "{path}" (epoch = {checkpoint.get("epoch")})')
+        if stored := Identity.read(checkpoint, str(path)):
+            if difference := other_backbone(stored, self.identity):
+                raise ValueError(f"{path} {difference}. Give its own as --backbone NAME_OR_FILE.")
+            self.identity = self.identity._replace(classnames=stored.classnames)
         try:
             load_learned(self.model, checkpoint["state_dict"])
         except ValueError as error:
@@ -195,15 +216,46 @@ class RepresentationTrainer(TrainerX):
         state = super().checkpoint_of(name, epoch, val_result)
         return state | {"state_dict": learned_state(self.model)}
 
+    def finish_checkpoint(self, state: dict) -> dict:
+        """Add the run's identity and the digest of it all."""
+        return seal(state, self.identity)
+
+    def answer(self) -> str | None:
+        """What the folder already says of the run that is asked for; None: it is to be trained.
+
+        Nothing is written.
+
+        Raises:
+            ValueError: the folder holds another run, or one whose settings are not known.
+        """
+        if results := finished(self.output_dir, self.identity):
+            accuracy = results.need("accuracy")
+            return f"already finished: accuracy {accuracy:.2f}%, see {results.path}"
+        own = self._newest_state(self.output_dir)
+        if own and self.cfg.TEST.NO_TEST and own[1]["epoch"] == self.max_epoch:
+            return f"already finished: {own[0]} is of the last epoch, and TEST.NO_TEST is set"
+        self._stored = self._newest_state(self.cfg.RESUME) if self.cfg.RESUME else own
+        return None
+
     def resume_model_if_exist(self, directory: str) -> int:
-        """Resume from the rolling file, else the newest checkpoint; returns the epochs done."""
-        found = self._newest_state(directory)
+        """Resume from the rolling file, else the newest checkpoint; returns the epochs done.
+
+        Raises:
+            ValueError: they are of another run, or do not fit.
+        """
+        found, self._stored = self._stored or self._newest_state(directory), None
         if found is None:
             print("No checkpoint found, train from scratch")
             return 0
         path, state = found
         print(f"Found checkpoint at {directory} (will resume training)")
         print(f'Loading checkpoint from "{path}"')
+        if self.cfg.TEST.FINAL_MODEL == "best_val":
+            check_best(directory)  # now, not when it is to be evaluated
+        if "best_result" in state:
+            self.best_result = state["best_result"]
+        else:
+            self.restore_best_result(directory)
         restore(self.model, self.optim, self.sched, self.scaler, state, path)
         print(f"Previous epoch: {state['epoch']}")
         return state["epoch"]
@@ -213,14 +265,10 @@ class RepresentationTrainer(TrainerX):
         file = ResumeFile(directory)
         if file.exists():
             try:
-                state = file.load(flatten(self.cfg))
-                self.best_result = state["best_result"]
-                return file.path, state
+                return file.path, file.load(self.identity)
             except TornResumeFile as error:
                 print(f"{error}\nGoing on from the newest checkpoint beside it, if there is one")
-        if found := newest_checkpoint(directory):
-            self.restore_best_result(directory)
-        return found
+        return newest_checkpoint(directory, self.identity)
 
     def before_train(self) -> None:
         """As Dassl's; pictures of your own are listed first, as the trainer sees them."""
@@ -248,7 +296,7 @@ class RepresentationTrainer(TrainerX):
         super().after_epoch()
         if self.epoch + 1 < self.max_epoch:
             state = self.checkpoint_of(MODEL_NAME, self.epoch) | {"best_result": self.best_result}
-            ResumeFile(self.output_dir).save(state, flatten(self.cfg))
+            ResumeFile(self.output_dir).save(state, self.identity)
 
     def after_train(self) -> None:
         """Evaluate, then remove the resume file."""

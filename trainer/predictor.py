@@ -16,17 +16,21 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 import clip
+from clip.model import CLIP
 from dassl.data.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY
 from trainer.backbone import load_frozen_clip
 from trainer.checkpoints.find import find_checkpoint, read_checkpoint, run_metadata
+from trainer.checkpoints.identity import Identity, fingerprint, other_backbone, plain_settings
 from trainer.checkpoints.keys import load_learned
 from trainer.checkpoints.sizes import adapt_config, sizes_of
-from trainer.config import build_config
+from trainer.config import build_config, flatten, paper_values
 from trainer.method.model import MMRLModel
 from trainer.published_values import prompts
 
 __all__ = ["Prediction", "Predictor", "load"]
+
+_CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
 class Prediction(NamedTuple):
@@ -82,50 +86,101 @@ def load(
     backbone: str | None = None,
     device: str | None = None,
     template: str | None = None,
+    dataset: str | None = None,
 ) -> Predictor:
     """A run folder, checkpoint file or exported file, ready to predict.
 
     `classes`, `backbone` and `template` are those of the run, unless given; a bare published
-    checkpoint records none, so that its classes have to be given. Classes that were all trained
-    are read from the fused logits, others from the class feature, as the papers do.
+    checkpoint records none, so that its classes have to be given, and the registered name of its
+    `dataset`, unless a folder of its path has it. Classes that were all trained are read from the
+    fused logits, others from the class feature, as the papers do.
 
     Raises:
-        ValueError: the file does not fit the backbone, or nothing says what the classes are.
+        ValueError: the file is damaged, does not fit the backbone or was made with another, or
+            nothing says what the classes or the data set are.
         FileNotFoundError: there is no checkpoint.
     """
-    metadata = run_metadata(path)
     source = find_checkpoint(path)
-    state = read_checkpoint(source)["state_dict"]
+    checkpoint = read_checkpoint(source)
+    metadata = run_metadata(checkpoint, path)
     trained = metadata.get("classnames", [])
     classnames = list(classes or trained)
     if not classnames:
         raise ValueError(f"{path!r} does not record its classes; give them as --classes a,b,c")
-    cfg = _config_of(metadata, state, str(source), backbone)
+    if not metadata.get("config"):
+        metadata = _published_metadata(checkpoint, source, dataset, template)
+    cfg = _config_of(metadata, checkpoint, str(source), backbone)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     with contextlib.redirect_stdout(io.StringIO()):  # what is printed here is for training logs
         frozen = load_frozen_clip(cfg, target, check_size=False)
         cfg.defrost()
         cfg.INPUT.SIZE = (frozen.visual.resolution,) * 2
         transform = build_transform(cfg, is_train=False)
+    _check_backbone(checkpoint, str(source), cfg, frozen)
     text = template or metadata.get("template") or ""
     tokens = clip.tokenize(prompts(classnames, metadata.get("dataset", ""), text)).to(target)
     model = TRAINER_REGISTRY.get(cfg.TRAINER.NAME).build(cfg, frozen, tokens)
-    load_learned(model, state)
+    load_learned(model, checkpoint["state_dict"])
     reads = "fusion" if set(classnames) <= set(trained) or not trained else "class feature"
     return Predictor(model.to(target), classnames, transform, reads)
 
 
-def _config_of(metadata: dict, state: dict, source: str, backbone: str | None) -> CfgNode:
-    """The run's own values, with the file's sizes."""
-    trainer = sizes_of(state).trainer
+def _published_metadata(
+    checkpoint: dict, source: Path, dataset: str | None, template: str | None
+) -> dict[str, Any]:
+    """What a published file leaves unsaid: the published values for its data set, printed."""
+    trainer = sizes_of(checkpoint["state_dict"]).trainer
+    dataset = dataset or _dataset_of_path(source.resolve())
+    if not dataset and trainer == "MMRLpp":
+        raise ValueError(
+            f"{str(source)!r} does not record BETA, which MMRL++ needs; name the data set that it "
+            "was trained on, whose published value it then is: --dataset EuroSAT"
+        )
+    values = paper_values(trainer, dataset, "B2N")
+    if key := next((key for key in values if key.endswith(".BETA")), None):
+        print(f"{key} is {values[key]}: the paper's value for {dataset}")
+    if not template:
+        origin = f"of {dataset}" if dataset else "the default; --dataset NAME gives another"
+        print(f"The prompt is {prompts(['{}'], dataset)[0]!r}: {origin}")
+    return {"dataset": dataset, "config": values}
+
+
+def _dataset_of_path(source: Path) -> str:
+    """The data set that a folder is named after, as in the published trees; empty: none."""
+    for folder in reversed(source.parent.parts):
+        yaml = _CONFIGS / "datasets" / f"{folder}.yaml"
+        if yaml.is_file():
+            return build_config(dataset_config_file=str(yaml))[0].DATASET.NAME
+    return ""
+
+
+def _config_of(metadata: dict, checkpoint: dict, source: str, backbone: str | None) -> CfgNode:
+    """The run's own values, with the file's sizes.
+
+    Raises:
+        ValueError: the trainer is not registered.
+    """
+    trainer = metadata.get("trainer") or sizes_of(checkpoint["state_dict"]).trainer
+    if trainer not in TRAINER_REGISTRY.registered_names():
+        raise ValueError(f"{source} is of the trainer {trainer}: import the module that has it")
+    known = flatten(build_config(trainer)[0])
     flags = {
         key: value
-        for key, value in metadata.get("config", {}).items()
-        if key.startswith((f"TRAINER.{trainer}.", "INPUT.", "MODEL.BACKBONE.NAME"))
+        for key, value in metadata["config"].items()
+        if key.startswith(("TRAINER.", "INPUT.", "MODEL.BACKBONE.NAME")) and key in known
     }
-    yaml = Path(__file__).resolve().parents[1] / f"configs/trainers/{trainer}/vit_b16.yaml"
+    yaml = _CONFIGS / f"trainers/{trainer}/vit_b16.yaml"
+    flags |= {"TRAINER.NAME": trainer}
     flags |= {"MODEL.BACKBONE.NAME": backbone} if backbone else {}
-    cfg, _ = build_config(trainer, "", str(yaml), flags)
+    cfg, _ = build_config(trainer, "", str(yaml) if yaml.is_file() else "", flags)
     with contextlib.redirect_stdout(io.StringIO()):
-        adapt_config(cfg, {}, state, source)
+        adapt_config(cfg, {}, checkpoint, source)
     return cfg
+
+
+def _check_backbone(checkpoint: dict, source: str, cfg: CfgNode, frozen: CLIP) -> None:
+    if stored := Identity.read(checkpoint, source):
+        name = {"MODEL.BACKBONE.NAME": cfg.MODEL.BACKBONE.NAME}
+        wanted = Identity(stored.trainer, plain_settings(name), backbone_sha256=fingerprint(frozen))
+        if difference := other_backbone(stored, wanted):
+            raise ValueError(f"{source} {difference}. Give its own as --backbone NAME_OR_FILE.")

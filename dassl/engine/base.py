@@ -81,7 +81,7 @@ class TrainerBase:
     ) -> None:
         """Write a checkpoint per registered model; `epoch` counts from 0 and is stored plus 1."""
         for name in self.get_model_names():
-            state = self.checkpoint_of(name, epoch, val_result)
+            state = self.finish_checkpoint(self.checkpoint_of(name, epoch, val_result))
             folder = os.path.join(directory, name)
             save_checkpoint(state, folder, is_best=is_best, model_name=model_name)
 
@@ -98,6 +98,10 @@ class TrainerBase:
         }
         if (scaler := getattr(self, "scaler", None)) is not None:
             state["scaler"] = scaler.state_dict()
+        return state
+
+    def finish_checkpoint(self, state: dict) -> dict:
+        """Hook: the last change to what `checkpoint_of` made, before it is written."""
         return state
 
     def resume_model_if_exist(self, directory: str) -> int:

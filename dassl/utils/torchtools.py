@@ -5,7 +5,7 @@ import re
 import shutil
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +127,12 @@ def has_checkpoint(fdir: str) -> bool:
     return os.path.isdir(fdir) and bool(_checkpoints_newest_first(fdir))
 
 
-def newest_readable_checkpoint(fdir: str) -> tuple[str, dict[str, Any]]:
+def newest_readable_checkpoint(
+    fdir: str, check: Callable[[dict[str, Any], str], None] = check_checkpoint
+) -> tuple[str, dict[str, Any]]:
     """(path, content) of the newest checkpoint that can be read; those that cannot are named.
+
+    `check` raises a ValueError at content, of the path given, that is not to be used.
 
     Raises:
         FileNotFoundError: `fdir` has no checkpoint.
@@ -139,15 +143,17 @@ def newest_readable_checkpoint(fdir: str) -> tuple[str, dict[str, Any]]:
         raise FileNotFoundError(f"No checkpoint in {fdir!r}; remove the folder to start afresh")
     for name in names[:-1]:
         try:
-            return _read_whole(os.path.join(fdir, name))
-        except ValueError:
-            print("Trying the one before it")
-    return _read_whole(os.path.join(fdir, names[-1]))
+            return _read_whole(os.path.join(fdir, name), check)
+        except ValueError as error:
+            print(f"{error}\nTrying the one before it")
+    return _read_whole(os.path.join(fdir, names[-1]), check)
 
 
-def _read_whole(fpath: str) -> tuple[str, dict[str, Any]]:
+def _read_whole(
+    fpath: str, check: Callable[[dict[str, Any], str], None]
+) -> tuple[str, dict[str, Any]]:
     checkpoint = load_checkpoint(fpath)
-    check_checkpoint(checkpoint, fpath)
+    check(checkpoint, fpath)
     return fpath, checkpoint
 
 

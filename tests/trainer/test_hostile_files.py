@@ -137,7 +137,7 @@ def test_a_file_that_holds_something_else(content, message, tmp_path, capsys):
 def test_a_resume_file_that_is_another_file(eurosat_root, clip_file, tmp_path, capsys):
     torch.save({"state_dict": {}}, tmp_path / "resume.pt")
     code = train.main(train_arguments(eurosat_root, tmp_path, clip_file))
-    assert "resume.pt is not a resume file: it lacks 'settings'" in refused(code, capsys)
+    assert "resume.pt is not a resume file: it lacks 'identity'" in refused(code, capsys)
 
 
 def test_an_exported_file_with_other_metadata(tmp_path, capsys):

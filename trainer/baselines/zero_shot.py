@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dassl.engine import TRAINER_REGISTRY, TrainerX
 from trainer.backbone import load_frozen_clip, prompt_tokens
+from trainer.checkpoints.identity import fingerprint, identity_of
 from trainer.evaluation.tally import evaluate
 from trainer.method.model import normalise
 
@@ -23,6 +24,8 @@ class ZeroshotCLIP(TrainerX):
     def build_model(self) -> None:
         """Load CLIP and encode the prompts, in float32."""
         self.clip_model = load_frozen_clip(self.cfg, self.device)
+        identity = identity_of(self.cfg, self.dm.dataset, fingerprint(self.clip_model))
+        self.identity = identity._replace(classnames=[], draw_sha256="")  # nothing is trained
         tokens = prompt_tokens(self.cfg, self.dm.dataset.classnames, self.device)
         self.text_features = normalise(self.clip_model.encode_text(tokens))  # (C, E)
 

@@ -10,8 +10,10 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from trainer.checkpoints.find import find_checkpoint, read_checkpoint, run_metadata
+from trainer.checkpoints.identity import KEY, Identity, plain_settings, seal
 from trainer.checkpoints.sizes import is_learned, sizes_of
 from trainer.published_values import METHOD_NAMES
 
@@ -29,10 +31,20 @@ def export(path: str, out: Path, epoch: int | None = None) -> tuple[int, int]:
     source = find_checkpoint(path, epoch)
     checkpoint = read_checkpoint(source)
     state = checkpoint["state_dict"]
-    sizes = sizes_of(state)
-    learned = {key: value.float().contiguous() for key, value in state.items() if is_learned(key)}
-    metadata = {"trainer": sizes.trainer, "epoch": checkpoint.get("epoch")} | run_metadata(path)
-    save_file(learned, out, metadata={"mmrl": json.dumps(metadata)})
+    identity, epoch = Identity.read(checkpoint, str(source)), checkpoint.get("epoch")
+    trainer = identity.trainer if identity else sizes_of(state).trainer
+    # With an identity nothing but what was learned is stored, under whatever keys a method has.
+    keys = state if identity else filter(is_learned, state)
+    learned = {key: state[key].float().contiguous() for key in keys}
+    metadata: dict[str, Any] = {"trainer": trainer, "epoch": epoch}
+    stored = {}
+    if identity:
+        whole = seal({"state_dict": learned, "epoch": epoch}, identity)
+        stored[KEY] = json.dumps(whole[KEY])
+    elif known := run_metadata(checkpoint, path):
+        config = plain_settings(known["config"])  # no folder of this machine
+        metadata |= known | {"config": config, "backbone": config.get("MODEL.BACKBONE.NAME", "")}
+    save_file(learned, out, metadata={"mmrl": json.dumps(metadata), **stored})
     return source.stat().st_size, out.stat().st_size
 
 
@@ -41,9 +53,11 @@ def describe(path: str, epoch: int | None = None) -> str:
     source = find_checkpoint(path, epoch)
     checkpoint = read_checkpoint(source)
     s = sizes_of(checkpoint["state_dict"])
+    known = run_metadata(checkpoint, path)
+    trainer = known.get("trainer", s.trainer)
     lines = {
         "file": source,
-        "method": METHOD_NAMES[s.trainer],
+        "method": METHOD_NAMES.get(trainer, trainer),
         "epoch": checkpoint.get("epoch"),
         "K, tokens": s.num_tokens,
         "d_r, space width": s.rep_dim,
@@ -53,7 +67,7 @@ def describe(path: str, epoch: int | None = None) -> str:
         "widths": f"{s.vision_width} (image), {s.text_width} (text)",
         "learned": f"{s.num_tensors} tensors, {s.num_learned:,} numbers",
         "in the file": f"{len(checkpoint['state_dict'])} tensors, {source.stat().st_size:,} bytes",
-        "classes": ", ".join(run_metadata(path).get("classnames", [])) or "not recorded",
+        "classes": ", ".join(known.get("classnames", [])) or "not recorded",
     }
     return "\n".join(f"{name + ':':<20} {value}" for name, value in lines.items())
 

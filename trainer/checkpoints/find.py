@@ -1,5 +1,6 @@
 """Find and read what a run has stored: a path -> checkpoint file, its tensors, its metadata."""
 
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from dassl.utils import load_checkpoint
 from run_files import RESULTS_FILE, RunResults
+from trainer.checkpoints.identity import KEY, Identity
 
 __all__ = ["MODEL_NAME", "check_weights", "find_checkpoint", "read_checkpoint", "run_metadata"]
 
@@ -68,10 +70,10 @@ def _numbered(folder: Path) -> dict[int, Path]:
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """`state_dict` and what else the file has, nothing executed; tensors on the CPU.
 
-    An exported file also gives `metadata`: method, backbone, class names, template, config.
+    An exported file also gives `metadata`, of a run that has no identity.
 
     Raises:
-        ValueError: it is torn, hostile, or has no `state_dict`.
+        ValueError: it is torn, damaged, hostile, or has no `state_dict`.
     """
     if path.suffix == ".safetensors":
         return _read_exported(path)
@@ -79,6 +81,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if "state_dict" not in checkpoint:
         raise ValueError(f"{str(path)!r} is not a checkpoint: it has no 'state_dict'")
     check_weights(checkpoint["state_dict"], str(path))
+    Identity.read(checkpoint, str(path))  # refuses one that is damaged
     return checkpoint
 
 
@@ -102,35 +105,55 @@ def _read_exported(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            metadata = json.loads((file.metadata() or {}).get("mmrl", "{}"))
+            stored = file.metadata() or {}
+            metadata = json.loads(stored.get("mmrl", "{}"))
+            identity = {KEY: json.loads(stored[KEY])} if KEY in stored else {}
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(f"Cannot read {str(path)!r}: {error}") from error
     if not isinstance(metadata, dict):
         raise ValueError(f"Cannot read {str(path)!r}: its metadata 'mmrl' is not a JSON object")
-    return {"state_dict": state, "epoch": metadata.get("epoch"), "metadata": metadata}
+    content = {"state_dict": state, "epoch": metadata.get("epoch")} | identity
+    Identity.read(content, str(path))
+    return content | {"metadata": metadata}
 
 
-def run_metadata(path: str) -> dict[str, Any]:
-    """What is known about a run besides its tensors, from an exported file or from results.json.
+def run_metadata(checkpoint: dict[str, Any], path: str) -> dict[str, Any]:
+    """What is known about a run besides its tensors: `checkpoint` is what was read from `path`.
 
-    Empty for a bare published checkpoint.
+    Files of earlier versions leave it to the results.json beside them; that of a published one is
+    empty.
 
     Raises:
         ValueError: the file is damaged, or its results are not a run's of train.py.
     """
     given = Path(path).expanduser()
-    if given.suffix == ".safetensors":
-        return _read_exported(given)["metadata"]
+    identity = Identity.read(checkpoint, path)
+    if identity is None:
+        return checkpoint.get("metadata") or _results_beside(given)
+    found = _metadata(identity.trainer, identity.classnames, identity.settings)
+    # The folder of the weights is in no checkpoint; the fingerprint says whether they are the same.
+    with contextlib.suppress(ValueError):
+        backbone = _results_beside(given).get("backbone", "")
+        if Path(backbone).name == found["backbone"]:
+            found["backbone"] = found["config"]["MODEL.BACKBONE.NAME"] = backbone
+    return found
+
+
+def _results_beside(given: Path) -> dict[str, Any]:
     for folder in (given, *given.parents[:2]):
         if (folder / RESULTS_FILE).is_file():
             results = RunResults.read(folder)
             config = results.need("config")
-            return {
-                "trainer": results.need("trainer"),
-                "backbone": config.get("MODEL.BACKBONE.NAME", ""),
-                "classnames": results.need("classnames"),
-                "dataset": results.need("dataset"),
-                "template": config.get("DATASET.TEMPLATE", ""),
-                "config": config,
-            }
+            return _metadata(results.need("trainer"), results.need("classnames"), config)
     return {}
+
+
+def _metadata(trainer: str, classnames: list[str], config: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "trainer": trainer,
+        "backbone": config.get("MODEL.BACKBONE.NAME", ""),
+        "classnames": classnames,
+        "dataset": config.get("DATASET.NAME", ""),
+        "template": config.get("DATASET.TEMPLATE", ""),
+        "config": dict(config),
+    }

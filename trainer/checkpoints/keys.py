@@ -15,7 +15,14 @@ from torch import Tensor
 
 from trainer.method.model import MMRLModel
 
-__all__ = ["is_learned", "learned_state", "load_learned", "optimizer_state", "stack_layers"]
+__all__ = [
+    "is_learned",
+    "is_published",
+    "learned_state",
+    "load_learned",
+    "optimizer_state",
+    "stack_layers",
+]
 
 _LEARNER = "representation_learner."
 # Groups of own name in `MMRLModel` -> published key, in the order of published files, which list
@@ -85,6 +92,11 @@ def entries(learned: Mapping[str, Tensor]) -> Iterator[Entry]:
 def is_learned(key: str) -> bool:
     """Whether a published key is of a trained tensor, not of CLIP or the class list."""
     return any(pattern.fullmatch(key) for pattern in _PATTERNS.values())
+
+
+def is_published(state: Mapping[str, Tensor]) -> bool:
+    """Whether the published program wrote this `state_dict`, of all tensors of the model."""
+    return not _CLASS_LIST.isdisjoint(state)
 
 
 def learned_state(model: MMRLModel) -> "OrderedDict[str, Tensor]":

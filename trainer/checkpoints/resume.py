@@ -5,6 +5,7 @@ that was killed resumes from it, and ends with the same parameters.
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,35 @@ from torch import Tensor
 
 from dassl.utils import torchfile
 from dassl.utils.generators import restore_random_states
-from dassl.utils.restoring import check_kinds, restore_schedule, restoring
+from dassl.utils.restoring import check_checkpoint, check_kinds, restore_schedule, restoring
 from dassl.utils.torchtools import (
     atomic_save,
     has_checkpoint,
+    load_checkpoint,
     newest_readable_checkpoint,
 )
+from run_files import RunResults
 from trainer.checkpoints.find import MODEL_NAME, check_weights
-from trainer.checkpoints.keys import load_learned, optimizer_state
+from trainer.checkpoints.identity import KEY, Identity, check_digest, first_difference, seal
+from trainer.checkpoints.keys import is_published, load_learned, optimizer_state
 from trainer.method.model import MMRLModel
 
-__all__ = ["FREE_KEYS", "ResumeFile", "TornResumeFile", "newest_checkpoint", "restore"]
+__all__ = [
+    "EVALUATED",
+    "ResumeFile",
+    "TornResumeFile",
+    "check_best",
+    "finished",
+    "is_training_folder",
+    "newest_checkpoint",
+    "refuse_other",
+    "restore",
+]
 
-# Where results go and how fast they come may change between two starts; nothing else may.
-FREE_KEYS = {"OUTPUT_DIR", "RESUME", "DATASET.ROOT", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ"}
+EVALUATED = "model_dir"  # the key of results.json that only evaluations of a checkpoint have
+_WAY_OUT = "Use another --output-dir, or remove the folder to start afresh"
 _KINDS: dict[str, Any] = {  # of the entries, as `isinstance` takes them
-    **{"settings": dict, "state_dict": dict, "optimizer": dict, "scheduler": dict},
+    **{"identity": dict, "state_dict": dict, "optimizer": dict, "scheduler": dict},
     **{"random_states": dict, "epoch": int, "best_result": (int, float)},
 }
 
@@ -37,10 +51,79 @@ class TornResumeFile(ValueError):
     """A resume file that was not written whole, or cannot be read."""
 
 
-def newest_checkpoint(directory: str) -> tuple[str, dict[str, Any]] | None:
-    """(path, content) of a run's newest readable checkpoint, ours or published; None: none."""
+def newest_checkpoint(directory: str, wanted: Identity) -> tuple[str, dict[str, Any]] | None:
+    """(path, content) of a run's newest whole checkpoint, ours or published; None: none.
+
+    Raises:
+        ValueError: it is of another run than `wanted`, or none can be read.
+    """
     folder = os.path.join(directory or ".", MODEL_NAME)
-    return newest_readable_checkpoint(folder) if has_checkpoint(folder) else None
+    if not has_checkpoint(folder):
+        return None
+    path, state = newest_readable_checkpoint(folder, _check_whole)
+    # A published run holds all of CLIP, and is told from another by its tensors.
+    if KEY in state or not is_published(state["state_dict"]):
+        refuse_other(state, path, wanted)
+    return path, state
+
+
+def check_best(directory: str) -> None:
+    """That the best model so far, if one is kept, is whole.
+
+    Raises:
+        ValueError: it is not.
+    """
+    path = os.path.join(directory or ".", MODEL_NAME, "model-best.pth.tar")
+    if os.path.isfile(path):
+        _check_whole(load_checkpoint(path), path)
+
+
+def _check_whole(state: dict[str, Any], path: str) -> None:
+    check_checkpoint(state, path)
+    check_weights(state["state_dict"], path)
+    Identity.read(state, path)
+
+
+def refuse_other(content: Mapping[str, Any], path: str, wanted: Identity) -> None:
+    """That a file in a run's folder is the run's that is asked for.
+
+    Raises:
+        ValueError: it is another one's, nothing says whose it is, or it is damaged.
+    """
+    stored = Identity.read(content, path)
+    if stored is None:
+        raise ValueError(
+            f"{path} was made by an earlier version, which did not record what it is of. It can "
+            f"be evaluated, but not gone on with. {_WAY_OUT}."
+        )
+    if difference := first_difference(stored, wanted):
+        raise ValueError(f"{path} {difference}. {_WAY_OUT}.")
+
+
+def finished(directory: str, wanted: Identity) -> RunResults | None:
+    """The results in a run's folder, if they are of the run that is asked for; None: none.
+
+    Raises:
+        ValueError: they are of another run, or of an evaluation.
+    """
+    try:
+        results = RunResults.read(Path(directory or "."))
+        whole = Identity.read(results.values, str(results.path))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        print(f"{error}\nGoing on from the checkpoints beside it, if there are any")
+        return None
+    if whole and EVALUATED in results.values:
+        raise ValueError(f"{results.path} is of an evaluation. {_WAY_OUT}.")
+    refuse_other(results.values, str(results.path), wanted)
+    return results
+
+
+def is_training_folder(directory: str) -> bool:
+    """Whether a run was trained here, by whatever trainer."""
+    folder = Path(directory or ".")
+    return ResumeFile(directory).exists() or any(folder.glob("*/model*.pth.tar*"))
 
 
 def restore(
@@ -103,34 +186,30 @@ class ResumeFile:
         """Whether a run was stopped here."""
         return os.path.isfile(self.path)
 
-    def save(self, state: dict[str, Any], settings: dict[str, Any]) -> None:
-        """Replace the file by `state`; `settings` are the run's config values by full key."""
+    def save(self, state: dict[str, Any], identity: Identity) -> None:
+        """Replace the file by `state`, of the run with this identity."""
         Path(self.path).parent.mkdir(parents=True, exist_ok=True)
-        atomic_save(state | {"settings": _plain(settings)}, self.path)
+        atomic_save(seal(state, identity), self.path)
 
-    def load(self, settings: dict[str, Any]) -> dict[str, Any]:
+    def load(self, wanted: Identity) -> dict[str, Any]:
         """What was saved.
 
         Raises:
-            TornResumeFile: the file is torn or cannot be read.
-            ValueError: the run that was stopped had other settings; the message names one. Or the
-                file is another one.
+            TornResumeFile: the file is torn or damaged, or cannot be read.
+            ValueError: the run that was stopped is not the one that is wanted; the message says
+                where they differ. Or the file is another one.
         """
         state = self._read()
+        if "settings" in state and KEY not in state:  # of an earlier version
+            refuse_other(state, self.path, wanted)
+        if KEY in state:
+            _check_untouched(state, self.path)
         if missing := [key for key, kind in _KINDS.items() if not isinstance(state.get(key), kind)]:
             raise ValueError(
                 f"{self.path} is not a resume file: it lacks {missing[0]!r}. Remove it to "
                 "resume from the newest checkpoint beside it, or to start afresh."
             )
-        before, now = state["settings"], _plain(settings)
-        changed = sorted(k for k in before | now if before.get(k) != now.get(k))
-        if changed:
-            key = changed[0]
-            raise ValueError(
-                f"{self.path} is of a run with {key} {before.get(key)}, this one has "
-                f"{now.get(key)} ({len(changed)} settings differ). Remove it to start afresh, or "
-                "use another --output-dir."
-            )
+        refuse_other(state, self.path, wanted)
         return state
 
     def _read(self) -> dict[str, Any]:
@@ -147,5 +226,8 @@ class ResumeFile:
         Path(self.path).unlink(missing_ok=True)
 
 
-def _plain(settings: dict[str, Any]) -> dict[str, str]:
-    return {key: str(value) for key, value in settings.items() if key not in FREE_KEYS}
+def _check_untouched(state: dict[str, Any], path: str) -> None:
+    try:
+        check_digest(state, path)
+    except ValueError as error:
+        raise TornResumeFile(f"{error}") from error

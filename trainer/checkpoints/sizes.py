@@ -6,14 +6,15 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from yacs.config import CfgNode
 
+from trainer.checkpoints.identity import Identity
 from trainer.checkpoints.keys import is_learned, stack_layers
+from trainer.config import flatten, paper_values, parent_node
+from trainer.published_values import prompts
 
 __all__ = ["PUBLISHED_METHODS", "LearnedSizes", "adapt_config", "sizes_of"]
 
-PUBLISHED_METHODS = (
-    "MMRL",
-    "MMRLpp",
-)  # sizes are read from their files; other methods keep their config's
+# Sizes are read from their files; of other methods, files without an identity say nothing.
+PUBLISHED_METHODS = ("MMRL", "MMRLpp")
 
 
 class LearnedSizes(NamedTuple):
@@ -75,31 +76,55 @@ def _shape(own: Mapping[str, Tensor], name: str, num_dims: int) -> tuple[int, ..
 
 
 def adapt_config(
-    cfg: CfgNode, origins: dict[str, str], state: Mapping[str, Tensor], source: str
+    cfg: CfgNode, origins: dict[str, str], checkpoint: Mapping[str, Any], source: str
 ) -> None:
-    """Let the file's sizes win over the config's, in place, and say so for each that differs.
+    """Let the file's values win over the config's, in place, and say so for each that differs.
 
-    What the command line set stays, and is refused later if it does not fit.
+    A published file says its sizes alone. What the command line set stays, and is refused later if
+    it does not fit; and so do the papers' values for another data set than the file's.
 
     Raises:
-        ValueError: the checkpoint is another method's.
+        ValueError: the checkpoint is another method's, or damaged.
     """
-    sizes = sizes_of(state)
-    name = cfg.TRAINER.NAME
-    if sizes.trainer != name:
-        raise ValueError(
-            f"{source} is a checkpoint of {sizes.trainer}; give --trainer {sizes.trainer}"
-        )
+    identity, name = Identity.read(checkpoint, source), cfg.TRAINER.NAME
+    if identity is None and name not in PUBLISHED_METHODS:
+        return  # nothing in the file tells one's own method from the published one
+    trainer = identity.trainer if identity else sizes_of(checkpoint["state_dict"]).trainer
+    if trainer != name:
+        raise ValueError(f"{source} is a checkpoint of {trainer}; give --trainer {trainer}")
+    if identity:
+        wanted = _stored_values(identity, cfg)
+    else:
+        wanted = _sizes_by_key(sizes_of(checkpoint["state_dict"]), cfg)
+        text = prompts(["{}"], cfg.DATASET.NAME, cfg.DATASET.TEMPLATE)[0]
+        print(f"{source} does not record its prompt, which is taken to be {text!r}")
+    known = flatten(cfg)
+    changed = {key: value for key, value in wanted.items() if key in known}
+    cfg.defrost()
+    for key, value in changed.items():
+        value = type(known[key])(value) if isinstance(value, list) else value
+        if known[key] != value and origins.get(key) != "the command line":
+            print(f"{key} is {value}, as in {source}; the config has {known[key]}")
+            node, leaf = parent_node(cfg, key)
+            node[leaf], origins[key] = value, "the checkpoint"
+    cfg.freeze()
+
+
+def _stored_values(identity: Identity, cfg: CfgNode) -> dict[str, Any]:
+    """What the run's own settings say of its model and of the pictures that it takes."""
+    found = {k: v for k, v in identity.settings.items() if k.startswith(("TRAINER.", "INPUT."))}
+    dataset = cfg.DATASET.NAME
+    if identity.settings.get("DATASET.NAME") == dataset:  # prompts belong to a data set
+        return found | {"DATASET.TEMPLATE": identity.settings.get("DATASET.TEMPLATE", "")}
+    # MMRL++ evaluates across data sets with each one's own BETA, as published.
+    paper = paper_values(identity.trainer, dataset, cfg.TASK).keys()
+    return {k: v for k, v in found.items() if k not in paper or k.endswith(".REP_DIM")}
+
+
+def _sizes_by_key(sizes: LearnedSizes, cfg: CfgNode) -> dict[str, Any]:
     wanted: dict[str, Any] = {"N_REP_TOKENS": sizes.num_tokens, "REP_DIM": sizes.rep_dim}
     if sizes.trainer == "MMRLpp":
         wanted |= {"RES_LORA_DIM": sizes.layer_rank, "PROJ_LORA_DIM": sizes.projection_rank}
-    node = cfg.TRAINER[name]
-    if len(node.REP_LAYERS) != sizes.num_layers:
+    if len(cfg.TRAINER[sizes.trainer].REP_LAYERS) != sizes.num_layers:
         wanted["REP_LAYERS"] = list(range(-sizes.num_layers, 0))
-    cfg.defrost()
-    for key, value in wanted.items():
-        full = f"TRAINER.{name}.{key}"
-        if node[key] != value and origins.get(full) != "the command line":
-            print(f"{full} is {value}, as in {source}; the config has {node[key]}")
-            node[key], origins[full] = value, "the checkpoint"
-    cfg.freeze()
+    return {f"TRAINER.{sizes.trainer}.{key}": value for key, value in wanted.items()}

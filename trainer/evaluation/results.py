@@ -1,5 +1,6 @@
 """results.json: everything needed to compare and repeat a run, written last and whole."""
 
+import json
 import platform
 import sys
 import time
@@ -10,6 +11,7 @@ import torch
 from yacs.config import CfgNode
 
 from run_files import RESULTS_FILE, RunResults, write_atomically
+from trainer.checkpoints.identity import Identity, seal
 from trainer.config import flatten
 
 __all__ = ["collect_results", "device_name", "write_resolved_config"]
@@ -25,7 +27,8 @@ def collect_results(
 ) -> RunResults:
     """The results.json of `directory`; `started` is `time.time()` at the start of the program.
 
-    Accuracy, error and macro F1 are in percent, not rounded; memory is in MiB.
+    Accuracy, error and macro F1 are in percent, not rounded; memory is in MiB. Trainers without an
+    identity leave none.
     """
     cfg = trainer.cfg
     node = cfg.TRAINER.get(cfg.TRAINER.NAME, {})
@@ -50,7 +53,14 @@ def collect_results(
         "config": {key: values[key] for key in sorted(values)},
         "origins": {key: origins[key] for key in sorted(origins)},
     }
+    if identity := getattr(trainer, "identity", None):
+        found = _sealed(found, identity)
     return RunResults.of(found, Path(directory or ".", RESULTS_FILE))
+
+
+def _sealed(found: dict[str, Any], identity: Identity) -> dict[str, Any]:
+    values = json.loads(json.dumps(found))  # the digest is of what a reader gets
+    return seal(values, identity)
 
 
 def _peak_memory(device: torch.device) -> dict[str, float | None]:

@@ -12,6 +12,7 @@ from conftest import train_arguments
 from dassl.config import get_cfg_default
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils.generators import random_states
+from trainer.checkpoints.identity import Identity
 from trainer.checkpoints.keys import learned_state
 from trainer.checkpoints.resume import ResumeFile, TornResumeFile, restore
 from trainer.method.build import build_mmrl
@@ -142,26 +143,30 @@ WHOLE = {
 }
 
 
+def run_with(**settings):
+    return Identity("MMRL", {key.replace("_", "."): value for key, value in settings.items()})
+
+
 def test_a_torn_file_is_told_from_one_of_another_run(tmp_path):
     file = ResumeFile(str(tmp_path))
-    file.save(WHOLE, {"OPTIM.LR": 0.1})
-    assert file.load({"OPTIM.LR": 0.1}).items() >= WHOLE.items()
-    with pytest.raises(ValueError, match=r"with OPTIM\.LR 0\.1, this one has 0\.2") as raised:
-        file.load({"OPTIM.LR": 0.2})
+    file.save(WHOLE, run_with(OPTIM_LR=0.1))
+    assert file.load(run_with(OPTIM_LR=0.1)).items() >= WHOLE.items()
+    with pytest.raises(ValueError, match=r"with OPTIM\.LR 0\.1, but .* is now 0\.2") as raised:
+        file.load(run_with(OPTIM_LR=0.2))
     assert not isinstance(raised.value, TornResumeFile)
     data = (tmp_path / "resume.pt").read_bytes()
     for content in (data[:200], data[:-1], b"", data.replace(b"best_result", b"BEST_RESULT")):
         (tmp_path / "resume.pt").write_bytes(content)
         with pytest.raises(TornResumeFile, match=r"Cannot read .*resume\.pt"):
-            file.load({"OPTIM.LR": 0.1})
+            file.load(run_with(OPTIM_LR=0.1))
 
 
 @pytest.mark.parametrize(("key", "value"), [("epoch", "1"), ("best_result", None)])
 def test_an_entry_of_another_kind_is_named(tmp_path, key, value):
     file = ResumeFile(str(tmp_path))
-    file.save(WHOLE | {key: value}, {})
+    file.save(WHOLE | {key: value}, run_with())
     with pytest.raises(ValueError, match=rf"is not a resume file: it lacks '{key}'.*Remove it"):
-        file.load({})
+        file.load(run_with())
 
 
 def test_a_run_with_a_torn_file_goes_on_from_the_checkpoint(
@@ -174,6 +179,7 @@ def test_a_run_with_a_torn_file_goes_on_from_the_checkpoint(
     assert "resume.pt': its end is missing" in text
     assert "No checkpoint found, train from scratch" in text
     (tmp_path / "resume.pt").write_bytes(b"PK\x03\x04 torn")
+    (tmp_path / "results.json").unlink()
     assert train.main(arguments) == 0
     assert "Previous epoch: 1" in capsys.readouterr().out
     assert not (tmp_path / "resume.pt").exists()

@@ -1,0 +1,241 @@
+"""What a stored file is of: settings, classes, pictures and CLIP, compared with a request's.
+
+Checkpoints, resume files, exported files and results.json hold it as plain values under the key
+"identity", with a digest of all that the file holds. Files of other programs have none.
+"""
+
+import functools
+import hashlib
+import re
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from clip import available_models
+from clip.model import CLIP
+from dassl.config import get_cfg_default
+from dassl.utils.torchfile import Record
+from trainer.config import extend_cfg, flatten
+
+__all__ = [
+    "KEY",
+    "Identity",
+    "check_digest",
+    "fingerprint",
+    "first_difference",
+    "identity_of",
+    "other_backbone",
+    "plain_settings",
+    "seal",
+]
+
+KEY = "identity"
+_DIGEST = "digest"
+_BACKBONE = "MODEL.BACKBONE.NAME"
+_VERSION = "1.0"  # where git does not say
+_REPOSITORY = Path(__file__).resolve().parents[2]
+
+# Keys that change where, how fast and how visibly a run is done; every other key changes numbers,
+# DATALOADER.NUM_WORKERS too, since each worker draws from a random stream of its own.
+_CIRCUMSTANCES = {
+    *("DATASET.ROOT", "OUTPUT_DIR", "RESUME"),  # the draw's hash stands for the pictures
+    *("USE_CUDA", "VERBOSE", "DATALOADER.CACHE_MB"),
+    *("TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "TRAIN.COMPILE"),
+    *("TEST.PREDICTIONS", "TEST.PER_CLASS_RESULT", "TEST.COMPUTE_CMAT"),
+}
+# Files by their path, of which the folder is a circumstance.
+_PATHS = {_BACKBONE, "MODEL.INIT_WEIGHTS", "DATASET.CSV", "DATASET.CLASSNAMES"}
+
+
+class Identity(NamedTuple):
+    """Empty strings and lists are of what is not known; they are compared with nothing."""
+
+    trainer: str  # registered name
+    settings: dict[str, Any]  # by full key, without circumstances
+    classnames: Sequence[str] = ()  # that were trained, in label order
+    draw_sha256: str = ""  # of the training pictures
+    backbone_sha256: str = ""  # `fingerprint` of the frozen CLIP
+    code_version: str = ""  # recorded, never compared
+
+    @classmethod
+    def read(cls, content: Mapping[str, Any], path: str) -> "Identity | None":
+        """The identity in a file's content; None: the file has none.
+
+        Raises:
+            ValueError: the content is not what was written.
+        """
+        if KEY not in content:
+            return None
+        check_digest(content, path)
+        return cls(*(content[KEY][name] for name in cls._fields))
+
+
+def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Config values by full key as JSON has them, without circumstances and folders of files."""
+    found = {}
+    for key in sorted(settings.keys() - _CIRCUMSTANCES):
+        value = settings[key]
+        if key in _PATHS and isinstance(value, str) and value not in available_models():
+            # A name such as ViT-B/16 is no path.
+            value = re.split(r"[/\\]", value)[-1]
+        found[key] = _plain(value)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)
+
+
+def identity_of(cfg: Any, dataset: Any, backbone_sha256: str) -> Identity:
+    """The identity of a run with this config on these training pictures."""
+    return Identity(
+        trainer=cfg.TRAINER.NAME,
+        settings=plain_settings(flatten(cfg)),
+        classnames=list(dataset.classnames),
+        draw_sha256=getattr(dataset, "draw_hash", ""),
+        backbone_sha256=backbone_sha256,
+        code_version=_code_version(),
+    )
+
+
+@functools.cache
+def _code_version() -> str:
+    """What git calls the code, else the version."""
+    if not (_REPOSITORY / ".git").exists():
+        return _VERSION
+    words = ["git", "describe", "--tags", "--always", "--dirty"]
+    try:
+        done = subprocess.run(
+            words, cwd=_REPOSITORY, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return _VERSION
+    return done.stdout.strip()
+
+
+def fingerprint(model: CLIP) -> str:
+    """sha256 of a CLIP's tensors under OpenAI's keys, in float32 with matrices rounded to half.
+
+    So one CLIP in two file formats has one fingerprint.
+    """
+    digest = hashlib.sha256()
+    matrices = {id(p) for p in model.matrices()}
+    named = {name.removeprefix("text."): p for name, p in model.named_parameters()}
+    for key in sorted(named):
+        p = named[key]
+        value = p.detach().cpu()
+        _feed(digest.update, [key, (value.half() if id(p) in matrices else value).float()])
+    return digest.hexdigest()
+
+
+def first_difference(stored: Identity, wanted: Identity) -> str | None:
+    """The first difference, to follow a file's name in a sentence; None if they are equal."""
+    if stored.trainer != wanted.trainer:
+        return f"was made with the trainer {stored.trainer}, but it is now {wanted.trainer}"
+    know_clips = stored.backbone_sha256 and wanted.backbone_sha256
+    before, now = _all_settings(stored, wanted), wanted.settings
+    for key in sorted(before.keys() | now.keys()):
+        if key == _BACKBONE and know_clips:
+            continue  # one CLIP may be in two files
+        if before.get(key) != now.get(key):
+            return f"was made with {key} {before.get(key)}, but {key} is now {now.get(key)}"
+    if stored.classnames and wanted.classnames and stored.classnames != wanted.classnames:
+        return f"was made with {_classes(stored)}, but there are now {_classes(wanted)}"
+    if stored.draw_sha256 and wanted.draw_sha256 and stored.draw_sha256 != wanted.draw_sha256:
+        return (
+            f"was made with other training pictures: the hash of the draw was "
+            f"{stored.draw_sha256[:12]} and is now {wanted.draw_sha256[:12]}"
+        )
+    return other_backbone(stored, wanted)
+
+
+def other_backbone(stored: Identity, wanted: Identity) -> str | None:
+    """As `first_difference`, of the CLIP alone."""
+    one, two = stored.backbone_sha256, wanted.backbone_sha256
+    if not one or not two or one == two:
+        return None
+    names = (identity.settings[_BACKBONE] for identity in (stored, wanted))
+    before, now = (
+        f"{name} (fingerprint {sha[:12]})" for name, sha in zip(names, (one, two), strict=True)
+    )
+    return f"was made with the CLIP {before}, but the CLIP is now {now}"
+
+
+def _all_settings(stored: Identity, wanted: Identity) -> dict[str, Any]:
+    """The stored settings as this version would have written them."""
+    known = stored.settings
+    if missing := wanted.settings.keys() - known.keys():
+        cfg = get_cfg_default()
+        extend_cfg(cfg)
+        defaults = plain_settings(flatten(cfg))
+        known = {key: defaults.get(key) for key in missing} | known
+    # A method of one's own that is registered in one of two starts, and not trained.
+    others = (k for k in known.keys() - wanted.settings.keys() if re.match(r"TRAINER\.\w+\.", k))
+    ignored = {key for key in others if not key.startswith(f"TRAINER.{wanted.trainer}.")}
+    return {key: value for key, value in known.items() if key not in ignored}
+
+
+def _classes(identity: Identity) -> str:
+    names = identity.classnames
+    return f"{len(names)} classes ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+
+
+def seal(content: Mapping[str, Any], identity: Identity) -> dict[str, Any]:
+    """`content` with its identity, and the digest of both."""
+    whole = {**content, KEY: identity._asdict()}
+    return whole | {KEY: whole[KEY] | {_DIGEST: _digest(whole)}}
+
+
+def check_digest(content: Mapping[str, Any], path: str) -> None:
+    """That what was read is what was written, whatever file it came in.
+
+    Raises:
+        ValueError: it is not, or the identity is none.
+    """
+    found = content[KEY]
+    if not isinstance(found, dict) or not {*Identity._fields, _DIGEST} <= found.keys():
+        raise ValueError(f"{path!r} is damaged: its identity is incomplete; remove it")
+    if found[_DIGEST] != _digest(content):
+        raise ValueError(
+            f"{path!r} is damaged: its content does not match its digest; remove it, or put back "
+            "a whole copy"
+        )
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256()
+    identity = {key: value for key, value in content[KEY].items() if key != _DIGEST}
+    _feed(digest.update, {**content, KEY: identity})
+    return digest.hexdigest()
+
+
+def _feed(update: Callable[[Any], None], value: Any) -> None:
+    """Feed a hash with a value: each part with its kind and length, dicts in the order of keys."""
+    if isinstance(value, Tensor):
+        update(f"{value.dtype} {tuple(value.shape)};".encode())
+        update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    elif isinstance(value, dict) and not isinstance(value, Record):
+        update(f"dict {len(value)};".encode())
+        for key in sorted(value, key=lambda key: (type(key).__name__, str(key))):
+            _feed(update, key)
+            _feed(update, value[key])
+    elif isinstance(value, (list, tuple)):  # one kind, as in JSON
+        update(f"list {len(value)};".encode())
+        for part in value:
+            _feed(update, part)
+    else:
+        text = _text_of(value)
+        update(f"{len(text)} {text};".encode())
+
+
+def _text_of(value: Any) -> str:
+    if isinstance(value, float):
+        return float.__repr__(value)  # NumPy's float64, a float, has a `repr` of its own
+    is_plain = isinstance(value, (bool, int, str, bytes, type(None)))
+    return repr(value) if is_plain else "object"  # of a class, which files hold otherwise

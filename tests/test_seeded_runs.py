@@ -24,6 +24,7 @@ from conftest import GOLDEN, REPOSITORY
 from trainer.checkpoints.keys import learned_state
 from trainer.method.build import build_mmrl, build_mmrlpp
 from trainer.method.start_values import draw_start_values
+from trainer.requests import use_deterministic_operations
 
 FOLDER = GOLDEN / "seeded_runs"
 BASE_TO_NOVEL = ["DATASET.NUM_SHOTS", "4", "DATASET.SUBSAMPLE_CLASSES", "base", "TASK", "B2N"]
@@ -223,7 +224,7 @@ def test_deterministic_is_asked_of_torch(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # restored afterwards
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
-    train.use_deterministic_operations()
+    use_deterministic_operations()
     assert asked == [True]
     assert not torch.backends.cudnn.benchmark
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"

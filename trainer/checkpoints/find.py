@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,7 @@ def _results_beside(given: Path) -> dict[str, Any]:
     return {}
 
 
-def _metadata(trainer: str, classnames: list[str], config: dict[str, Any]) -> dict[str, Any]:
+def _metadata(trainer: str, classnames: Sequence[str], config: dict[str, Any]) -> dict[str, Any]:
     return {
         "trainer": trainer,
         "backbone": config.get("MODEL.BACKBONE.NAME", ""),

@@ -131,15 +131,24 @@ def prepare(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
         ValueError, FileNotFoundError: one sentence that says what is wrong and what to do.
     """
     if args.eval_only and args.model_dir and not args.trainer:
-        args.trainer = stored_trainer(args)
+        from trainer.evaluation.request import stored_trainer
+
+        args.trainer = stored_trainer(args.model_dir[0], args.load_epoch)
     cfg, origins = resolve(args)
     import datasets  # noqa: F401  registers the readers
     import trainer  # noqa: F401  registers the trainers
     from dassl.engine import build_trainer
     from dassl.utils import set_random_seed, setup_logger
     from run_files import RESULTS_FILE
+    from trainer.evaluation import request
 
-    check_request(args, cfg)
+    if args.eval_only:
+        request.check_folders(args.model_dir, cfg.OUTPUT_DIR)
+    elif cfg.OPTIM.MAX_EPOCH < 1:
+        raise ValueError(
+            f"OPTIM.MAX_EPOCH is {cfg.OPTIM.MAX_EPOCH}; a training has 1 epoch or more. To "
+            "evaluate a run, give --eval-only --model-dir RUN"
+        )
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
@@ -148,98 +157,11 @@ def prepare(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
         setup_logger(cfg.OUTPUT_DIR)
     describe(args, cfg, origins)
     if args.eval_only and args.model_dir:
-        adapt_to_checkpoint(args, cfg, origins)
+        request.adapt_to_checkpoints(cfg, origins, args.model_dir, args.load_epoch)
     built = build_trainer(cfg)
     if args.eval_only:
-        load_for_evaluation(built, args)
+        request.load_for_evaluation(built, args.model_dir, args.load_epoch)
     return built, origins
-
-
-def stored_trainer(args: argparse.Namespace) -> str | None:
-    """The trainer that the first checkpoint names, if it is one of this project's."""
-    from trainer.checkpoints.find import find_checkpoint, read_checkpoint
-    from trainer.checkpoints.identity import Identity
-
-    source = find_checkpoint(args.model_dir[0], args.load_epoch)
-    identity = Identity.read(read_checkpoint(source), str(source))
-    return identity.trainer if identity else None
-
-
-def check_request(args: argparse.Namespace, cfg: Any) -> None:
-    """Refuse what would give figures of nothing, or write into a folder of something else.
-
-    Raises:
-        ValueError: with the option or key, and what to do.
-    """
-    from trainer.checkpoints.resume import is_training_folder
-
-    if not args.eval_only:
-        if cfg.OPTIM.MAX_EPOCH < 1:
-            raise ValueError(
-                f"OPTIM.MAX_EPOCH is {cfg.OPTIM.MAX_EPOCH}; a training has 1 epoch or more. To "
-                "evaluate a run, give --eval-only --model-dir RUN"
-            )
-        return
-    for folder in [cfg.OUTPUT_DIR, *evaluation_folders(args, cfg)]:
-        if is_training_folder(folder):
-            raise ValueError(
-                f"{folder} is the folder of a training, whose results an evaluation would "
-                "replace; give another --output-dir"
-            )
-
-
-def evaluation_folders(args: argparse.Namespace, cfg: Any) -> list[str]:
-    """Where the results of each --model-dir go, if there are several."""
-    if len(args.model_dir) < 2:
-        return []
-    common = os.path.commonpath([os.path.abspath(path) for path in args.model_dir])
-    return [os.path.join(cfg.OUTPUT_DIR, os.path.relpath(p, common)) for p in args.model_dir]
-
-
-def adapt_to_checkpoint(args: argparse.Namespace, cfg: Any, origins: dict[str, str]) -> None:
-    """Let the checkpoints say what their model is, if the trainer reads this project's.
-
-    Raises:
-        ValueError: several are not of one model.
-    """
-    from dassl.engine import TRAINER_REGISTRY
-    from trainer.checkpoints.find import find_checkpoint, read_checkpoint
-    from trainer.checkpoints.sizes import adapt_config
-    from trainer.config import flatten
-    from trainer.engine import RepresentationTrainer
-
-    name = cfg.TRAINER.NAME
-    if name not in TRAINER_REGISTRY.registered_names():
-        return  # building it will say so
-    if not issubclass(TRAINER_REGISTRY.get(name), RepresentationTrainer):
-        return
-    first, *others = (find_checkpoint(path, args.load_epoch) for path in args.model_dir)
-    adapt_config(cfg, origins, read_checkpoint(first), str(first))
-    for source in others:
-        copy = cfg.clone()
-        adapt_config(copy, dict(origins), read_checkpoint(source), str(source))
-        for key, value in flatten(copy).items():
-            if value != flatten(cfg)[key] and not key.endswith(".REG_WEIGHT"):
-                raise ValueError(
-                    f"{source} has {key} {value}, {first} has {flatten(cfg)[key]}; evaluate them "
-                    "one at a time"
-                )
-
-
-def load_for_evaluation(built: Any, args: argparse.Namespace) -> None:
-    """Load the checkpoint that is to be evaluated; several are loaded one after the other later.
-
-    Raises:
-        ValueError: there is none, and the trainer is one that learns.
-    """
-    learns = any(optim is not None for optim in built._optims.values())
-    if learns and not args.model_dir:
-        raise ValueError(
-            f"--eval-only evaluates what {built.cfg.TRAINER.NAME} has learned; say where it is: "
-            "--model-dir RUN"
-        )
-    if len(args.model_dir) < 2:
-        built.load_model("".join(args.model_dir), epoch=args.load_epoch)
 
 
 def evaluate(trainer: Any, args: argparse.Namespace) -> None:
@@ -277,10 +199,11 @@ def train(trainer: Any, args: argparse.Namespace) -> None:
 
 def evaluate_many(trainer: Any, args: argparse.Namespace, origins: dict, started: float) -> None:
     """Evaluate several runs in one pass; OUTPUT_DIR gets a folder for each."""
+    from trainer.evaluation.request import folders_of
     from trainer.evaluation.results import collect_results, write_resolved_config
 
     write_resolved_config(trainer.cfg)
-    folders = evaluation_folders(args, trainer.cfg)
+    folders = folders_of(args.model_dir, trainer.cfg.OUTPUT_DIR)
     for folder, results in zip(
         folders, trainer.test_many(args.model_dir, args.load_epoch), strict=True
     ):

@@ -130,32 +130,40 @@ def prepare(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
     Raises:
         ValueError, FileNotFoundError: one sentence that says what is wrong and what to do.
     """
-    from trainer import requests
-
     if args.eval_only and args.model_dir and not args.trainer:
-        args.trainer = requests.stored_trainer(args)
+        from trainer.evaluation.request import stored_trainer
+
+        args.trainer = stored_trainer(args.model_dir[0], args.load_epoch)
     cfg, origins = resolve(args)
     import datasets  # noqa: F401  registers the readers
     import trainer  # noqa: F401  registers the trainers
     from dassl.engine import build_trainer
     from dassl.utils import set_random_seed, setup_logger
     from run_files import RESULTS_FILE
+    from trainer.evaluation import request
+    from trainer.step import use_deterministic_operations
 
-    requests.check_request(args, cfg)
+    if args.eval_only:
+        request.check_folders(args.model_dir, cfg.OUTPUT_DIR)
+    elif cfg.OPTIM.MAX_EPOCH < 1:
+        raise ValueError(
+            f"OPTIM.MAX_EPOCH is {cfg.OPTIM.MAX_EPOCH}; a training has 1 epoch or more. To "
+            "evaluate a run, give --eval-only --model-dir RUN"
+        )
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
     if cfg.DETERMINISTIC:
-        requests.use_deterministic_operations()
+        use_deterministic_operations()
     # What a finished run's folder holds stays as it is, whether this request is the run's or not.
     if args.eval_only or not os.path.isfile(os.path.join(cfg.OUTPUT_DIR, RESULTS_FILE)):
         setup_logger(cfg.OUTPUT_DIR)
     describe(args, cfg, origins)
     if args.eval_only and args.model_dir:
-        requests.adapt_to_checkpoint(args, cfg, origins)
+        request.adapt_to_checkpoints(cfg, origins, args.model_dir, args.load_epoch)
     built = build_trainer(cfg)
     if args.eval_only:
-        requests.load_for_evaluation(built, args)
+        request.load_for_evaluation(built, args.model_dir, args.load_epoch)
     return built, origins
 
 
@@ -194,11 +202,11 @@ def train(trainer: Any, args: argparse.Namespace) -> None:
 
 def evaluate_many(trainer: Any, args: argparse.Namespace, origins: dict, started: float) -> None:
     """Evaluate several runs in one pass; OUTPUT_DIR gets a folder for each."""
+    from trainer.evaluation.request import folders_of
     from trainer.evaluation.results import collect_results, write_resolved_config
-    from trainer.requests import evaluation_folders
 
     write_resolved_config(trainer.cfg)
-    folders = evaluation_folders(args, trainer.cfg)
+    folders = folders_of(args.model_dir, trainer.cfg.OUTPUT_DIR)
     for folder, results in zip(
         folders, trainer.test_many(args.model_dir, args.load_epoch), strict=True
     ):

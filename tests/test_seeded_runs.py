@@ -24,7 +24,7 @@ from conftest import GOLDEN, REPOSITORY
 from trainer.checkpoints.keys import learned_state
 from trainer.method.build import build_mmrl, build_mmrlpp
 from trainer.method.start_values import draw_start_values
-from trainer.requests import use_deterministic_operations
+from trainer.step import use_deterministic_operations
 
 FOLDER = GOLDEN / "seeded_runs"
 BASE_TO_NOVEL = ["DATASET.NUM_SHOTS", "4", "DATASET.SUBSAMPLE_CLASSES", "base", "TASK", "B2N"]

@@ -14,13 +14,7 @@ from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils.generators import random_states, restore_random_states
 from trainer.backbone import load_frozen_clip, prompt_tokens
 from trainer.checkpoints.find import MODEL_NAME, find_checkpoint, read_checkpoint
-from trainer.checkpoints.identity import (
-    Identity,
-    fingerprint,
-    identity_of,
-    other_backbone,
-    seal,
-)
+from trainer.checkpoints.identity import Identity, fingerprint, identity_of, other_backbone, seal
 from trainer.checkpoints.keys import entries, learned_state, load_learned
 from trainer.checkpoints.resume import (
     EVALUATED,

@@ -159,6 +159,7 @@ def _config_of(metadata: dict, checkpoint: dict, source: str, backbone: str | No
 
     Raises:
         ValueError: the trainer is not registered.
+        FileNotFoundError: of the run's CLIP the name is known, but not where it is.
     """
     trainer = metadata.get("trainer") or sizes_of(checkpoint["state_dict"]).trainer
     if trainer not in TRAINER_REGISTRY.registered_names():
@@ -173,6 +174,12 @@ def _config_of(metadata: dict, checkpoint: dict, source: str, backbone: str | No
     flags |= {"TRAINER.NAME": trainer}
     flags |= {"MODEL.BACKBONE.NAME": backbone} if backbone else {}
     cfg, _ = build_config(trainer, "", str(yaml) if yaml.is_file() else "", flags)
+    name = cfg.MODEL.BACKBONE.NAME
+    if not backbone and name not in clip.available_models() and not Path(name).is_file():
+        raise FileNotFoundError(
+            f"{source} was made with the CLIP {name!r}, which is not there; give it as --backbone "
+            "FILE"
+        )
     with contextlib.redirect_stdout(io.StringIO()):
         adapt_config(cfg, {}, checkpoint, source)
     return cfg

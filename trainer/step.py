@@ -15,6 +15,7 @@ step, and evaluation gets back the float32 of the same values. What trains is al
 """
 
 import math
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,7 +24,14 @@ from torch import Tensor, nn
 
 from clip.model import CLIP
 
-__all__ = ["EncoderPrecision", "LossGuard", "TrainingStep", "compile_step", "fuse"]
+__all__ = [
+    "EncoderPrecision",
+    "LossGuard",
+    "TrainingStep",
+    "compile_step",
+    "fuse",
+    "use_deterministic_operations",
+]
 
 LossOf = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -165,3 +173,11 @@ def compile_step(step: Callable) -> Callable:
         return result
 
     return run
+
+
+def use_deterministic_operations() -> None:
+    """Let torch choose operations that round the same in every run, or fail by name."""
+    # cuBLAS reads it when the first product runs; torch asks for this value
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False

@@ -114,8 +114,8 @@ def _read_exported(path: Path) -> dict[str, Any]:
     if not isinstance(metadata, dict):
         raise ValueError(f"Cannot read {str(path)!r}: its metadata 'mmrl' is not a JSON object")
     content = {"state_dict": state, "epoch": metadata.get("epoch")} | identity
-    Identity.read(content, str(path))
-    return content | {"metadata": metadata}
+    Identity.read(content, str(path))  # whose digest is of this content, and of nothing more
+    return content if identity else content | {"metadata": metadata}
 
 
 def run_metadata(checkpoint: dict[str, Any], path: str) -> dict[str, Any]:

@@ -47,6 +47,10 @@ _CIRCUMSTANCES = {
     *("TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "TRAIN.COMPILE"),
     *("TEST.PREDICTIONS", "TEST.PER_CLASS_RESULT", "TEST.COMPUTE_CMAT"),
 }
+_KINDS = {
+    **{"trainer": str, "settings": dict, "classnames": (list, tuple), "draw_sha256": str},
+    **{"backbone_sha256": str, "code_version": str, _DIGEST: str},
+}
 # Files by their path, of which the folder is a circumstance.
 _PATHS = {_BACKBONE, "MODEL.INIT_WEIGHTS", "DATASET.CSV", "DATASET.CLASSNAMES"}
 
@@ -98,7 +102,7 @@ def identity_of(cfg: Any, dataset: Any, backbone_sha256: str) -> Identity:
         trainer=cfg.TRAINER.NAME,
         settings=plain_settings(flatten(cfg)),
         classnames=list(dataset.classnames),
-        draw_sha256=getattr(dataset, "draw_hash", ""),
+        draw_sha256=getattr(dataset, "draw_hash", None) or "",
         backbone_sha256=backbone_sha256,
         code_version=_code_version(),
     )
@@ -199,9 +203,16 @@ def check_digest(content: Mapping[str, Any], path: str) -> None:
         ValueError: it is not, or the identity is none.
     """
     found = content[KEY]
-    if not isinstance(found, dict) or not {*Identity._fields, _DIGEST} <= found.keys():
+    is_whole = isinstance(found, dict) and all(
+        isinstance(found.get(name), kind) for name, kind in _KINDS.items()
+    )
+    if not is_whole:
         raise ValueError(f"{path!r} is damaged: its identity is incomplete; remove it")
-    if found[_DIGEST] != _digest(content):
+    try:
+        is_same = found[_DIGEST] == _digest(content)
+    except RecursionError:  # nothing of ours is nested that deep
+        is_same = False
+    if not is_same:
         raise ValueError(
             f"{path!r} is damaged: its content does not match its digest; remove it, or put back "
             "a whole copy"

@@ -106,6 +106,13 @@ def test_one_clip_in_two_formats_has_one_fingerprint(clip_state, clip_file, tmp_
     assert fingerprint(other) != fingerprint(rounded)
 
 
+def nested(depth):
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 CONTENT = {
     "state_dict": {"w": torch.arange(6.0).view(2, 3), "n": torch.tensor(1)},
     "epoch": 2,
@@ -134,6 +141,8 @@ def test_the_digest_follows_content_not_files(tmp_path, made):
         lambda c: c["identity"].update(trainer="MMRLpp"),
         lambda c: c["identity"].pop("digest"),
         lambda c: c.update(identity=[]),
+        lambda c: c["identity"].update(settings="text"),
+        lambda c: c.update(val_result=nested(5000)),
         lambda c: c.update(more=1),
     ],
 )

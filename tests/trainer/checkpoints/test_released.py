@@ -44,14 +44,19 @@ def rows_of(path):
 
 
 @pytest.mark.parametrize("exported", [False, True])
-def test_predictions_equal_the_evaluation_s(run, exported, tmp_path):
+def test_predictions_equal_the_evaluation_s(run, exported, clip_file, tmp_path, capsys):
     want = rows_of(run / "predictions.csv")
     model = str(run)
     if exported:
         model = str(tmp_path / "run.safetensors")
         assert checkpoint.main(["export", str(run), model]) == 0
+        # no folder of this machine is in the file
+        assert predict.main([model, want[0]["path"]]) == 2
+        assert "was made with the CLIP 'tiny.pt', which is not there" in capsys.readouterr().err
     out = tmp_path / "out.csv"
-    assert predict.main([model, *(r["path"] for r in want), "--csv", str(out)]) == 0
+    backbone = ["--backbone", clip_file] if exported else []
+    words = [model, *(r["path"] for r in want), "--csv", str(out), *backbone]
+    assert predict.main(words) == 0
     got = {r["path"]: r for r in rows_of(out)}
     for row in want:
         mine = got[row["path"]]

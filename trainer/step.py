@@ -58,7 +58,7 @@ class EncoderPrecision:
         if self.evaluation.rest != own:
             matrices = set(clip.matrices())
             self.rest = [(p, p.data) for p in clip.parameters() if p not in matrices]
-        clip.to(own)
+        self.clip = clip.to(own).fold()
 
     def set_mode(self, training: bool) -> None:
         """Give the parameters the types of training or of evaluation, from their exact values."""
@@ -67,6 +67,7 @@ class EncoderPrecision:
             return
         _convert(self.matrices, wanted.products)
         _convert(self.rest, wanted.rest)
+        self.clip.fold()
         self.current = wanted
 
 

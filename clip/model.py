@@ -143,6 +143,7 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(width)
         for name in _FOLDED:  # not persistent: state dicts and fingerprints hold the originals
             self.register_buffer(name, None, persistent=False)
+        self.is_folded = False
 
     def fold(self) -> None:
         """Derive what the frozen MLP reads beside its matrices, from the parameters as they are."""
@@ -150,6 +151,7 @@ class Block(nn.Module):
         vectors = (self.ln_2.weight, self.ln_2.bias, first.bias, second.bias)
         for name, p in zip(_FOLDED, vectors, strict=True):
             setattr(self, name, (QUICK_GELU * p.detach().float()).to(p.dtype))
+        self.is_folded = True
 
     def project(self, x: Tensor) -> Tensor:
         """Queries, keys and values of every position: (..., D) -> (..., 3 D)."""
@@ -160,7 +162,7 @@ class Block(nn.Module):
         first, second = self.mlp.c_fc, self.mlp.c_proj
         if first.weight.requires_grad:  # CLIP itself is being trained
             return x + self.mlp(self.ln_2(x))
-        if self.folded_weight is None:
+        if not self.is_folded:
             self.fold()
         norm = (self.ln_2.weight, self.folded_weight, self.folded_shift)
         folded = (first.weight, self.folded_first, second.weight, self.folded_second)

@@ -26,7 +26,10 @@ from trainer.method.model import MMRLModel
 __all__ = ["FREE_KEYS", "ResumeFile", "TornResumeFile", "newest_checkpoint", "restore"]
 
 # Where results go and how fast they come may change between two starts; nothing else may.
-FREE_KEYS = {"OUTPUT_DIR", "RESUME", "DATASET.ROOT", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ"}
+FREE_KEYS = {
+    *("OUTPUT_DIR", "RESUME", "DATASET.ROOT"),
+    *("TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "TRAIN.GRAPH"),
+}
 _KINDS: dict[str, Any] = {  # of the entries, as `isinstance` takes them
     **{"settings": dict, "state_dict": dict, "optimizer": dict, "scheduler": dict},
     **{"random_states": dict, "epoch": int, "best_result": (int, float)},

@@ -58,7 +58,7 @@ class Injection:
         self._position = {layer: position for position, layer in enumerate(self.layers)}
 
     def enter(self, x: Tensor, layer: int, tokens: Sequence[Tensor]) -> Tensor:
-        """The states (..., L, D) that `layer` reads; `tokens`, (K, D) each, are of all listed layers."""
+        """The states (..., L, D) that `layer` reads; `tokens`: (K, D) of every listed layer."""
         if layer not in self._position:
             return x
         own = tokens[self._position[layer]]  # (K, D)

@@ -57,7 +57,7 @@ class Injection:
         self.beta = beta
         self._position = {layer: position for position, layer in enumerate(self.layers)}
 
-    def enter(self, x: Tensor, layer: int, tokens: Sequence[Tensor]) -> Tensor:
+    def enter(self, x: Tensor, layer: int, tokens: Tensor | Sequence[Tensor]) -> Tensor:
         """The states (..., L, D) that `layer` reads; `tokens`: (K, D) of every listed layer."""
         if layer not in self._position:
             return x

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clip.ops import attend, frozen_linear, frozen_mlp
+from clip.ops import QUICK_GELU, FoldedMLP, add_frozen_mlp, attend, frozen_linear
 
 __all__ = ["CLIP", "Block", "Sizes", "TextTower", "VisionTower"]
 
@@ -21,6 +21,7 @@ _DIMENSIONS = {  # of the tensors whose shapes say all sizes
     "text_projection": 2,
     "token_embedding.weight": 2,
 }
+_FOLDED = ("folded_weight", "folded_shift", "folded_first", "folded_second")
 _HEAD_WIDTH = 64  # of every published CLIP; head counts are in no tensor's shape
 
 
@@ -92,19 +93,20 @@ class Attention(nn.Module):
         self.in_proj_bias = nn.Parameter(torch.empty(3 * width))
         self.out_proj = nn.Linear(width, width)
 
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of every position, (..., D) each."""
-        q, k, v = linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
-        return q, k, v
+    def project(self, x: Tensor) -> Tensor:
+        """Queries, keys and values of every position, side by side: (..., D) -> (..., 3 D)."""
+        return linear(x, self.in_proj_weight, self.in_proj_bias)
 
-    def split_heads(self, x: Tensor) -> Tensor:
-        """Split the width into heads: (..., L, D) -> (..., H, L, D / H)."""
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(-3, -2)
+    def heads(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values by head: (..., L, 3 D) -> (..., H, L, D / H), three times."""
+        # unbind's gradient is one stack; that of three slices would be three padded sums
+        q, k, v = qkv.unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
+        return q.transpose(-3, -2), k.transpose(-3, -2), v.transpose(-3, -2)
 
-    def combine(self, q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Tensor:
-        """Attend: queries (N, Lq, D), keys and values (N, Lk, D) -> (N, Lq, D)."""
-        q, k, v = self.split_heads(q), self.split_heads(k), self.split_heads(v)
-        x = attend(q, k, v, causal=causal)  # (N, H, Lq, D / H)
+    def combine(self, qkv: Tensor, causal: bool = False, read: int | None = None) -> Tensor:
+        """Attend, for the first `read` positions: (N, L, 3 D) -> (N, read, D)."""
+        q, k, v = self.heads(qkv)
+        x = attend(q[:, :, :read], k, v, causal=causal)  # (N, H, read, D / H)
         return self.merge(x.transpose(-3, -2).flatten(-2))
 
     def merge(self, x: Tensor) -> Tensor:
@@ -113,7 +115,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """(..., D) -> (..., D) through 4 D hidden units with QuickGELU, in its matrices' type."""
+    """(..., D) -> (..., D) through 4 D hidden units with QuickGELU; as it is while CLIP trains."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -122,14 +124,16 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the MLP to every position."""
-        if self.c_fc.weight.requires_grad:  # CLIP itself is being trained
-            return self.c_proj(F.silu(1.702 * self.c_fc(x)) / 1.702)
-        first, second = self.c_fc, self.c_proj
-        return frozen_mlp(x, first.weight, first.bias, second.weight, second.bias)
+        return self.c_proj(F.silu(QUICK_GELU * self.c_fc(x)) / QUICK_GELU)
 
 
 class Block(nn.Module):
-    """A pre-norm transformer layer: (N, L, D) -> (N, L, D)."""
+    """A pre-norm transformer layer: (N, L, D) -> (N, L, D); frozen ones are folded before use."""
+
+    folded_weight: Tensor  # (D,)
+    folded_shift: Tensor  # (D,)
+    folded_first: Tensor  # (4 D,)
+    folded_second: Tensor  # (D,)
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -137,23 +141,39 @@ class Block(nn.Module):
         self.ln_1 = nn.LayerNorm(width)
         self.mlp = MLP(width)
         self.ln_2 = nn.LayerNorm(width)
+        for name in _FOLDED:  # not persistent: state dicts and fingerprints hold the originals
+            self.register_buffer(name, None, persistent=False)
+        self.is_folded = False
 
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of every position, (..., D) each."""
+    def fold(self) -> None:
+        """Derive what the frozen MLP reads beside its matrices, from the parameters as they are."""
+        first, second = self.mlp.c_fc, self.mlp.c_proj
+        vectors = (self.ln_2.weight, self.ln_2.bias, first.bias, second.bias)
+        for name, p in zip(_FOLDED, vectors, strict=True):
+            setattr(self, name, (QUICK_GELU * p.detach().float()).to(p.dtype))
+        self.is_folded = True
+
+    def project(self, x: Tensor) -> Tensor:
+        """Queries, keys and values of every position: (..., D) -> (..., 3 D)."""
         return self.attn.project(self.ln_1(x))
 
     def add_mlp(self, x: Tensor) -> Tensor:
         """The second half of the layer, position by position."""
-        return x + self.mlp(self.ln_2(x))
+        first, second = self.mlp.c_fc, self.mlp.c_proj
+        if first.weight.requires_grad:  # CLIP itself is being trained
+            return x + self.mlp(self.ln_2(x))
+        if not self.is_folded:
+            self.fold()
+        norm = (self.ln_2.weight, self.folded_weight, self.folded_shift)
+        folded = (first.weight, self.folded_first, second.weight, self.folded_second)
+        return add_frozen_mlp(x, FoldedMLP(*norm, *folded))
 
     def forward(self, x: Tensor, causal: bool = False, read: int | None = None) -> Tensor:
         """Attention, then the MLP, each added to its input; `read`: for the first positions only.
 
         (N, L, D) -> (N, L, D), or (N, read, D).
         """
-        q, k, v = self.project(x)
-        x = x[:, :read] + self.attn.combine(q[:, :read], k, v, causal)
-        return self.add_mlp(x)
+        return self.add_mlp(x[:, :read] + self.attn.combine(self.project(x), causal, read))
 
 
 class Transformer(nn.Module):
@@ -253,7 +273,7 @@ class CLIP(nn.Module):
             raise ValueError(
                 f"The CLIP state dict does not fit its own sizes {sizes}: {error}"
             ) from None
-        return model.requires_grad_(False).eval()
+        return model.requires_grad_(False).fold().eval()
 
     def round_to_half(self) -> "CLIP":
         """Round matrices to half precision's values, in place, as OpenAI's archives store them.
@@ -262,6 +282,16 @@ class CLIP(nn.Module):
         """
         for p in self.matrices():
             p.data = p.data.half().to(p.dtype)
+        return self.fold()
+
+    def fold(self) -> "CLIP":
+        """Derive again what frozen layers read beside their parameters; after each change of those.
+
+        That is QuickGELU's factor times some vectors (`clip.ops.FoldedMLP`).
+        """
+        for tower in (self.visual, self.text):
+            for layer in range(1, len(tower.transformer.resblocks) + 1):
+                tower.transformer.block(layer).fold()
         return self
 
     def matrices(self) -> list[nn.Parameter]:

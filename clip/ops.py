@@ -5,16 +5,45 @@ torch's default library does not (2.1 times slower on an AMD EPYC, equal results
 its results depend on the number of threads, so that a run is the same on any number of cores.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["attend", "frozen_linear", "frozen_mlp", "product", "softmax"]
+__all__ = [
+    "QUICK_GELU",
+    "FoldedMLP",
+    "add_frozen_mlp",
+    "attend",
+    "frozen_linear",
+    "gather_rows",
+    "product",
+    "recomputed",
+    "unit",
+]
 
+QUICK_GELU = 1.702  # the factor in g(a) = a sigmoid(1.702 a)
+_EPS = 1e-5  # of every layer norm
 _FEW_QUERIES = 4
 _HAS_ONEDNN = torch.backends.mkldnn.is_available()
+
+
+class FoldedMLP(NamedTuple):
+    """A frozen layer norm and MLP, QuickGELU's factor c = 1.702 in the vectors beside the matrices.
+
+    silu(W1 (c norm(x)) + c b1) = c g(W1 norm(x) + b1), so no kernel scales 4 D hidden units, and
+    the matrices stay the float16 values that they are.
+    """
+
+    exact_norm: Tensor  # (D,) weight of the layer norm
+    norm: Tensor  # (D,) c times it
+    shift: Tensor  # (D,) c times the layer norm's bias
+    first: Tensor  # (4 D, D)
+    first_bias: Tensor  # (4 D,) times c
+    second: Tensor  # (D, 4 D)
+    second_bias: Tensor  # (D,) times c
 
 
 def frozen_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -23,10 +52,29 @@ def frozen_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return _Linear.apply(rows, weight, bias).unflatten(0, x.shape[:-1])
 
 
-def frozen_mlp(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
-    """W2 g(W1 x + b1) + b2 with QuickGELU, g(a) = a sigmoid(1.702 a): (..., D) -> (..., D)."""
-    rows = x.reshape(-1, x.shape[-1]).to(w1.dtype)
-    return _QuickGELUMLP.apply(rows, w1, b1, w2, b2).unflatten(0, x.shape[:-1])
+def add_frozen_mlp(x: Tensor, weights: FoldedMLP) -> Tensor:
+    """The second half of a layer, x + mlp(norm(x)) with QuickGELU: (..., D) -> (..., D)."""
+    return _AddMLP.apply(x.reshape(-1, x.shape[-1]), weights).view(x.shape)
+
+
+def recomputed(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """function(x), keeping x alone for backward, which computes the rest again."""
+    if torch.compiler.is_compiling():  # the compiler decides what it keeps
+        return function(x)
+    return _Recomputed.apply(function, x)
+
+
+def gather_rows(x: Tensor, slots: Tensor, rows: Tensor) -> Tensor:
+    """Spread (M, D) to (C, S, D) by `slots` (C, S); `rows` (M,) says where each row went first.
+
+    Backward reads `rows` in place of adding up `slots`: no gradient may reach a repeated row.
+    """
+    return _GatherRows.apply(x, slots, rows)
+
+
+def unit(x: Tensor) -> Tensor:
+    """The rows of (N, E) at unit length, in float32."""
+    return _Unit.apply(x.float())
 
 
 def product(x: Tensor, y: Tensor) -> Tensor:
@@ -34,35 +82,22 @@ def product(x: Tensor, y: Tensor) -> Tensor:
     return _Product.apply(x, y) if _takes_onednn(x) else x @ y
 
 
-def softmax(scores: Tensor) -> Tensor:
-    """Over the last dimension, in float32.
-
-    torch's backward kernel on a CPU rounds by how its threads share the rows; sums do not.
-    """
-    if scores.device.type != "cpu":
-        return scores.softmax(-1, dtype=torch.float32)
-    scores = scores.float()
-    weights = (scores - scores.amax(-1, keepdim=True).detach()).exp()
-    return weights / weights.sum(-1, keepdim=True)
-
-
 def attend(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False
 ) -> Tensor:
     """Scaled dot-product attention: (N, H, Lq, D), (N, H, Lk, D) twice -> (N, H, Lq, D).
 
-    `mask` (..., Lq, Lk) is True where a query sees a key; causal attention has as many queries as
-    keys.
+    `mask` (..., Lq, Lk) is added to the scores: 0 where a query sees a key, -inf elsewhere. Fewer
+    than 4 queries share one row of it. Causal attention has as many queries as keys.
     """
     if q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal)
     if len(q) * q.shape[1] == 1:  # torch would share a lone head among its threads; see above
         q, k, v = (x.expand(2, -1, -1, -1) for x in (q, k, v))
         return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal)[:1]
-    if q.shape[2] < _FEW_QUERIES and not causal:  # and split the keys of few queries
-        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-        scores = scores if mask is None else scores.masked_fill(~mask, float("-inf"))
-        return softmax(scores).to(v.dtype) @ v
+    if q.shape[2] < min(_FEW_QUERIES, k.shape[2]):  # and split the keys of few queries
+        repeated = q.repeat(1, 1, _FEW_QUERIES, 1)  # one mask row serves them all
+        return F.scaled_dot_product_attention(repeated, k, v, mask)[:, :, : q.shape[2]]
     return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal)
 
 
@@ -95,23 +130,77 @@ class _Linear(torch.autograd.Function):
         return _product(grad, weight.t()), None, None
 
 
-class _QuickGELUMLP(torch.autograd.Function):
-    """g(a) as silu(1.702 a) / 1.702: the 4 D hidden units are kept once, scaled in place.
+class _Recomputed(torch.autograd.Function):
+    """Keeps the input of a function alone."""
 
-    In the gradient by x the two factors cancel.
+    @staticmethod
+    def forward(ctx: Any, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.function = function
+        return function(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
+        (x,) = ctx.saved_tensors
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            return None, *torch.autograd.grad(ctx.function(x), x, grad)
+
+
+class _GatherRows(torch.autograd.Function):
+    """A gather whose backward is a gather as well: nothing is added up in an order that varies."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slots: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        return x.index_select(0, slots.flatten()).unflatten(0, slots.shape)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (rows,) = ctx.saved_tensors
+        return grad.flatten(0, 1).index_select(0, rows), None, None
+
+
+class _Unit(torch.autograd.Function):
+    """y = x / |x|; the gradient by x is what of it is orthogonal to y, over |x|."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min_(1e-12)
+        y = x / norm
+        ctx.save_for_backward(y, norm)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        y, norm = ctx.saved_tensors
+        along = (grad * y).sum(-1, keepdim=True)
+        return torch.addcmul(grad, y, along, value=-1) / norm
+
+
+class _AddMLP(torch.autograd.Function):
+    """x + W2 g(W1 norm(x) + b1) + b2, with g(a) = silu(c a) / c, c = 1.702.
+
+    In the gradient by norm(x) both factors cancel, so backward reads the weights as they are.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
-        hidden = _product(x, w1, b1).mul_(1.702)  # (M, 4 D)
-        ctx.save_for_backward(hidden, w1, w2)
-        return _product(F.silu(hidden).mul_(1 / 1.702), w2, b2)
+    def forward(ctx: Any, x: Tensor, w: FoldedMLP) -> Tensor:
+        normed, mean, rstd = torch.native_layer_norm(x, x.shape[-1:], w.norm, w.shift, _EPS)
+        hidden = _product(normed.to(w.first.dtype), w.first, w.first_bias)  # (M, 4 D), times c
+        ctx.save_for_backward(x, mean, rstd, hidden)
+        ctx.weights = w
+        return torch.add(x, _product(F.silu(hidden), w.second, w.second_bias), alpha=1 / QUICK_GELU)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, w1, w2 = ctx.saved_tensors
-        grad = torch.ops.aten.silu_backward(_product(grad, w2.t()), hidden)  # (M, 4 D)
-        return _product(grad, w1.t()), None, None, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        x, mean, rstd, hidden = ctx.saved_tensors
+        w = ctx.weights
+        inner = _product(grad.to(w.second.dtype), w.second.t())  # (M, 4 D)
+        inner = torch.ops.aten.silu_backward(inner, hidden)
+        inner = _product(inner, w.first.t()).to(x.dtype)
+        arguments = (x.shape[-1:], mean, rstd, w.exact_norm, w.shift, [True, False, False])
+        return torch.ops.aten.native_layer_norm_backward(inner, x, *arguments)[0].add_(grad), None
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -54,6 +54,7 @@ def extend_cfg(cfg: CfgNode) -> None:
     cfg.TEST.PREC = ""  # amp, bf16 or fp32; empty: as published, fp32 where PREC is amp
     cfg.DETERMINISTIC = False  # on a GPU: only operations that round the same in every run
     cfg.TRAIN.COMPILE = False  # torch.compile the step
+    cfg.TRAIN.GRAPH = "auto"  # launch the step as one CUDA graph; auto, True: on a GPU; False: not
     cfg.TRAINER.CLASS_CHUNK = 0  # classes at a time in the text encoder's training; 0: all
 
     for name, values in _METHODS.items():
@@ -212,6 +213,8 @@ def _typed(key: str, value: Any, default: Any) -> Any:
         value = float(value)
     if isinstance(value, (list, tuple)) and isinstance(default, (list, tuple)):
         value = type(default)(value)
+    if isinstance(value, bool) and isinstance(default, str):
+        value = str(value)  # yaml's True, for a key that also takes a word
     if type(value) is not type(default):
         raise ValueError(
             f"{key} takes a {type(default).__name__} such as {default!r}, "
@@ -225,6 +228,7 @@ def _check_choices(cfg: CfgNode) -> None:
         "TASK": (cfg.TASK, TASKS),
         "DATASET.SUBSAMPLE_CLASSES": (cfg.DATASET.SUBSAMPLE_CLASSES, ("all", "base", "new")),
         **{f"TRAINER.{name}.PREC": (cfg.TRAINER[name].PREC, PRECISIONS) for name in _METHODS},
+        "TRAIN.GRAPH": (cfg.TRAIN.GRAPH, ("auto", "True", "False")),
         "TEST.PREC": (cfg.TEST.PREC, ("", "fp32", "amp", "bf16")),
         "TEST.FINAL_MODEL": (cfg.TEST.FINAL_MODEL, ("last_step", "best_val")),
         "TEST.SPLIT": (cfg.TEST.SPLIT, ("test", "val")),

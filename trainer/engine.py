@@ -26,6 +26,7 @@ from trainer.checkpoints.resume import (
     restore,
 )
 from trainer.evaluation.tally import Tally, evaluate
+from trainer.graph import CudaGraph
 from trainer.method.model import Adaptation, MMRLModel, Output, mmrl_loss
 from trainer.method.start_values import draw_start_values
 from trainer.published_values import print_classes, prompts
@@ -78,8 +79,18 @@ class RepresentationTrainer(TrainerX):
         loss_of = compile_step(self._loss) if self.cfg.TRAIN.COMPILE else self._loss
         is_cuda = self.device.type == "cuda"
         self.step = TrainingStep(loss_of, self.optim, scaled=prec == "amp" and is_cuda)
+        self._capture_step()
         self.scaler = self.step.scaler
         self.guard = LossGuard(_GUARD_INTERVAL if is_cuda else 1)
+
+    def _capture_step(self) -> None:
+        """As TRAIN.GRAPH says; the compiler captures by itself, and chunks are run as they are."""
+        wanted = self.cfg.TRAIN.GRAPH
+        is_plain = not (self.cfg.TRAIN.COMPILE or self.cfg.TRAINER.CLASS_CHUNK)
+        if wanted != "False" and is_plain and self.device.type == "cuda":
+            self.step.capture(CudaGraph, lambda: self.precision.changes)
+        elif wanted == "True":
+            print("TRAIN.GRAPH is off: it takes a GPU, no TRAIN.COMPILE and no TRAINER.CLASS_CHUNK")
 
     def parse_batch_train(self, batch: dict) -> tuple[Tensor, Tensor]:
         """Images (B, 3, R, R) and labels (B,) on the device."""

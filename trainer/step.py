@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from clip.model import CLIP
+from trainer.graph import CapturedLoss, Graph
 
 __all__ = [
     "EncoderPrecision",
@@ -66,7 +67,8 @@ class EncoderPrecision:
         if self.evaluation.rest != own:
             matrices = set(clip.matrices())
             self.rest = [(p, p.data) for p in clip.parameters() if p not in matrices]
-        clip.to(own)
+        self.clip = clip.to(own).fold()
+        self.changes = 0  # how often the parameters' memory was another
 
     def set_mode(self, training: bool) -> None:
         """Give the parameters the types of training or of evaluation, from their exact values."""
@@ -75,6 +77,8 @@ class EncoderPrecision:
             return
         _convert(self.matrices, wanted.products)
         _convert(self.rest, wanted.rest)
+        self.clip.fold()
+        self.changes += 1
         self.current = wanted
 
 
@@ -94,19 +98,35 @@ class TrainingStep:
         self.loss_of, self.optimizer = loss_of, optimizer
         # float16 gradients underflow unless the loss is scaled
         self.scaler = torch.amp.GradScaler("cuda") if scaled else None
+        self.captured: CapturedLoss | None = None
+
+    def capture(self, make_graph: Callable[[], Graph], version: Callable[[], int]) -> None:
+        """TRAIN.GRAPH: from the next batch on, launch loss and gradients as one graph.
+
+        `version` changes when the model's memory does.
+        """
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.captured = CapturedLoss(self._differentiate, parameters, make_graph, version)
 
     def __call__(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """(loss, logits) of the batch before the step, detached."""
-        loss, logits = self.loss_of(image, label)
-        self.optimizer.zero_grad()
+        if self.captured is not None:
+            loss, logits = self.captured(image, label)
+        else:
+            self.optimizer.zero_grad()
+            loss, logits = self._differentiate(image, label)
         if self.scaler is None:
-            loss.backward()
             self.optimizer.step()
         else:
-            self.scaler.scale(loss).backward()
             self.scaler.step(self.optimizer)
             self.scaler.update()
-        return loss.detach(), logits
+        return loss, logits
+
+    def _differentiate(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        """(loss, logits), detached; adds to the gradients."""
+        loss, logits = self.loss_of(image, label)
+        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
+        return loss.detach(), logits.detach()
 
 
 class LossGuard:

@@ -26,9 +26,7 @@ class Shared(NamedTuple):
     """What layer J reads of the image positions, the same whatever was learned."""
 
     x: Tensor  # (N, L, D) the residual stream
-    q: Tensor  # (N, L, D)
-    k: Tensor  # (N, L, D)
-    v: Tensor  # (N, L, D)
+    qkv: Tensor  # (N, L, 3 D) queries, keys and values
 
 
 class ImageFeatures(NamedTuple):
@@ -58,7 +56,7 @@ class ImageEncoder(nn.Module):
         x = self.tower.embed(images)
         for layer in range(1, self.first_layer):
             x = self._block(layer)(x)
-        return Shared(x, *self._block(self.first_layer).project(x))
+        return Shared(x, self._block(self.first_layer).project(x))
 
     @torch.no_grad()
     def frozen(self, shared: Shared) -> Tensor:
@@ -71,9 +69,10 @@ class ImageEncoder(nn.Module):
     def adapted(self, shared: Shared, tokens: Tensor, rep_proj: Tensor) -> ImageFeatures:
         """f_c and f_r from what `shared` made of the images."""
         num_outputs = 1 + tokens.shape[1]  # CLS and the K tokens
-        x = self._finish_first(self._insert(shared, tokens[0]), num_outputs)
+        entering = tokens.to(shared.x.dtype).unbind()
+        x = self._finish_first(self._insert(shared, entering[0]), num_outputs)
         for layer in range(self.first_layer + 1, self.num_layers + 1):
-            x = self.injection.enter(x, layer, tokens)
+            x = self.injection.enter(x, layer, entering)
             x = self._block(layer)(x, read=self._num_read(layer, num_outputs))
         x = self.tower.ln_post(x[:, :num_outputs]).to(self.tower.proj.dtype)
         rep = product(x[:, 1:].mean(dim=1), rep_proj.to(x.dtype))
@@ -84,16 +83,13 @@ class ImageEncoder(nn.Module):
 
         Layer norm and projection act position by position, so inserting commutes with them.
         """
-        tokens = tokens.to(shared.x.dtype)  # (K, D), the same for every image
-        projected = Shared(tokens, *self._block(self.first_layer).project(tokens))
-        return Shared(
-            *(insert_tokens(own, new) for own, new in zip(shared, projected, strict=True))
-        )
+        qkv = self._block(self.first_layer).project(tokens)  # (K, 3 D), the same for every image
+        return Shared(insert_tokens(shared.x, tokens), insert_tokens(shared.qkv, qkv))
 
     def _finish_first(self, s: Shared, num_outputs: int) -> Tensor:
         """Layer J from its projections on."""
         block, read = self._block(self.first_layer), self._num_read(self.first_layer, num_outputs)
-        return block.add_mlp(s.x[:, :read] + block.attn.combine(s.q[:, :read], s.k, s.v))
+        return block.add_mlp(s.x[:, :read] + block.attn.combine(s.qkv, read=read))
 
     def _num_read(self, layer: int, num_outputs: int) -> int | None:
         """How many positions of a layer's output anyone reads; None: all."""

@@ -1,4 +1,4 @@
-"""How tokens enter a tower: states (N, L, D) and a layer's tokens (K, D) -> (N, L or L + K, D).
+"""How tokens enter a tower: states (..., L, D) and a layer's tokens (K, D) -> (..., L or L + K, D).
 
 In the first listed layer, J, K tokens are inserted behind the first position (CLS, BOS). In every
 later listed layer they replace what stands there (MMRL), or are blended with it (PRC, MMRL++).
@@ -14,22 +14,32 @@ __all__ = ["Injection", "insert_tokens", "resolve_layers"]
 
 
 def insert_tokens(x: Tensor, tokens: Tensor) -> Tensor:
-    """Put K tokens behind the first position: (N, L, D), (K, D) -> (N, L + K, D)."""
-    tokens = tokens.to(x.dtype).expand(len(x), -1, -1)  # (N, K, D), a view
-    return torch.cat([x[:, :1], tokens, x[:, 1:]], dim=1)
+    """Put K tokens behind the first position: (..., L, D), (K, D) -> (..., L + K, D)."""
+    first, rest = x.split([1, x.shape[-2] - 1], dim=-2)
+    return torch.cat([first, _repeat(tokens, x), rest], dim=-2)
 
 
 def replace_tokens(x: Tensor, tokens: Tensor) -> Tensor:
-    """Put K tokens in place of those behind the first position: (N, L, D) -> (N, L, D)."""
-    tokens = tokens.to(x.dtype).expand(len(x), -1, -1)
-    return torch.cat([x[:, :1], tokens, x[:, 1 + tokens.shape[1] :]], dim=1)
+    """Put K tokens in place of those behind the first position: (..., L, D) -> (..., L, D)."""
+    first, _, rest = _split(x, len(tokens))
+    return torch.cat([first, _repeat(tokens, x), rest], dim=-2)
 
 
 def blend_tokens(x: Tensor, tokens: Tensor, beta: float) -> Tensor:
     """PRC: beta times the new tokens plus 1 - beta times what the layer before made of the old."""
-    old = x[:, 1 : 1 + len(tokens)]  # (N, K, D)
-    blended = beta * tokens.to(x.dtype) + (1 - beta) * old
-    return torch.cat([x[:, :1], blended, x[:, 1 + len(tokens) :]], dim=1)
+    first, old, rest = _split(x, len(tokens))
+    return torch.cat([first, torch.lerp(old, _repeat(tokens, x), beta), rest], dim=-2)
+
+
+def _split(x: Tensor, num_tokens: int) -> tuple[Tensor, Tensor, Tensor]:
+    """First position, K tokens, what follows; the gradient of one split is one concatenation."""
+    first, old, rest = x.split([1, num_tokens, x.shape[-2] - 1 - num_tokens], dim=-2)
+    return first, old, rest
+
+
+def _repeat(tokens: Tensor, x: Tensor) -> Tensor:
+    """(K, D), in the type of x, once for every sequence of x: (..., K, D), a view."""
+    return tokens.to(x.dtype).expand(*x.shape[:-2], -1, -1)
 
 
 class Injection:
@@ -47,8 +57,8 @@ class Injection:
         self.beta = beta
         self._position = {layer: position for position, layer in enumerate(self.layers)}
 
-    def enter(self, x: Tensor, layer: int, tokens: Tensor) -> Tensor:
-        """The states that `layer` reads; `tokens` (layers, K, D) are those of all listed layers."""
+    def enter(self, x: Tensor, layer: int, tokens: Tensor | Sequence[Tensor]) -> Tensor:
+        """The states (..., L, D) that `layer` reads; `tokens`: (K, D) of every listed layer."""
         if layer not in self._position:
             return x
         own = tokens[self._position[layer]]  # (K, D)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip.model import CLIP
-from clip.ops import product
+from clip.ops import product, unit
 from trainer.method.image_encoder import ImageEncoder, Shared
 from trainer.method.injection import Injection
 from trainer.method.learner import RepresentationLearner
@@ -91,9 +91,9 @@ class MMRLModel(nn.Module):
         """The batch behind `shared`, of the image encoder, by what was learned."""
         image_tokens, rep_proj, text = adaptation
         features = self.image_encoder.adapted(shared, image_tokens, rep_proj)
-        image, rep = map(normalise, features)  # (N, E), (N, E)
-        logits = product(LOGIT_SCALE * image, text.t())
-        logits_rep = product(LOGIT_SCALE * rep, text.t())
+        both = normalise(torch.cat(features))  # (2 N, E)
+        image, _ = both.chunk(2)
+        logits, logits_rep = product(LOGIT_SCALE * both, text.t()).chunk(2)
         fusion = self.alpha * logits + (1 - self.alpha) * logits_rep
         return Output(logits, logits_rep, fusion, image, text)
 
@@ -116,7 +116,7 @@ class MMRLModel(nn.Module):
 
 def normalise(x: Tensor) -> Tensor:
     """To unit length in float32, whatever precision the towers compute in."""
-    return F.normalize(x.float(), dim=-1)
+    return unit(x)
 
 
 def mmrl_loss(
@@ -134,7 +134,8 @@ def mmrl_loss(
         raise ValueError(f"labels are {tuple(labels.shape)}, logits {tuple(out.logits.shape)}")
     class_loss = F.cross_entropy(out.logits, labels)
     rep_loss = F.cross_entropy(out.logits_rep, labels)
-    image_drift = 1 - F.cosine_similarity(out.image, frozen.image).mean()
-    text_drift = 1 - F.cosine_similarity(out.text, frozen.text).mean()
+    # all four are of unit length, so their products are the cosines
+    image_drift = 1 - (out.image * frozen.image).sum(-1).mean()
+    text_drift = 1 - (out.text * frozen.text).sum(-1).mean()
     fit = alpha * class_loss + (1 - alpha) * rep_loss
     return fit + reg_weight * image_drift + reg_weight * text_drift

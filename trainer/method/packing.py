@@ -5,13 +5,17 @@ layers see those M rows alone. Attention sees them as (C, S, D), S the longest s
 last, so the causal mask that every class needs anyway keeps it from being read.
 """
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = ["PackedPrompts", "SuffixRows", "cut_classes", "pack_prompts", "suffix_rows"]
+
+_MIN_LENGTH = 4  # with fewer queries attention on a CPU takes a detour; padding costs less
 
 
 class SuffixRows(NamedTuple):
@@ -20,6 +24,13 @@ class SuffixRows(NamedTuple):
     slots: Tensor  # (C, S) the row of each class's s-th token; padding shows its last row
     rows: Tensor  # (M,) the place of each row in the flattened (C, S)
     ends: Tensor  # (C,) the row of each class's EOT
+    mask: Tensor  # (S, S) 0 where a token sees another of its class, -inf elsewhere
+    end_mask: Tensor  # (C, 1, 1, S) the same for each class's EOT
+
+    def behind(self, length: int, dtype: torch.dtype) -> "SuffixRows":
+        """The same with masks in `dtype` for keys behind a prefix of `length`, which all see."""
+        mask, end_mask = (F.pad(m.to(dtype), (length, 0)) for m in (self.mask, self.end_mask))
+        return self._replace(mask=mask, end_mask=end_mask)
 
 
 class PackedPrompts(NamedTuple):
@@ -52,10 +63,22 @@ def pack_prompts(prompts: Tensor) -> PackedPrompts:
 def suffix_rows(lengths: Tensor) -> SuffixRows:
     """Index tensors of suffixes of these lengths (C,), packed class by class."""
     ends = lengths.cumsum(0) - 1  # (C,)
-    steps = torch.arange(int(lengths.max()), device=lengths.device)  # (S,)
+    longest = max(int(lengths.max()), _MIN_LENGTH)
+    steps = torch.arange(longest, device=lengths.device)  # (S,)
     slots = (ends - lengths + 1)[:, None] + steps  # (C, S)
     is_token = steps < lengths[:, None]
-    return SuffixRows(slots.minimum(ends[:, None]), is_token.flatten().nonzero()[:, 0], ends)
+    return SuffixRows(
+        slots.minimum(ends[:, None]),
+        is_token.flatten().nonzero()[:, 0],
+        ends,
+        _hide(steps > steps[:, None]),
+        _hide(~is_token)[:, None, None],
+    )
+
+
+def _hide(is_hidden: Tensor) -> Tensor:
+    """-inf where True, 0 elsewhere: what attention adds to its scores."""
+    return torch.zeros(is_hidden.shape, device=is_hidden.device).masked_fill(is_hidden, -math.inf)
 
 
 def cut_classes(lengths: Tensor, size: int) -> Iterator[tuple[slice, SuffixRows]]:

@@ -1,23 +1,28 @@
 """CLIP's text tower with representation tokens: the prompts of a class list -> w (C, E).
 
-    prompts, common prefix -- 1 .. J-1 (kept) -- J .. L, tokens entering --> keys, values
-    prompts, their suffixes -- 1 .. J-1 (kept) -- J .. L, attending to them -> w
+    prompts: common prefix,  -- 1 .. J-1 (kept) -- J .. L, tokens entering the prefix,
+             their suffixes                               suffixes attending to it   --> w
 
 The published program runs all 77 positions of every class in every step. Three sharings make that
 unnecessary, and change no result beyond rounding:
 
 1. Nothing trainable acts below layer J, so the states there are constants of the class list.
 2. Attention is causal: whatever all prompts begin with, the tokens included, is the same for every
-   class and runs once. The suffixes, each class's own tokens, attend to its keys and values.
+   class and runs once, as rows of the same products. The suffixes, each class's own tokens, attend
+   to its keys and values.
 3. In layer L only EOT is read, so queries and MLP run for it alone.
 """
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from clip.model import Block, TextTower
-from clip.ops import attend, product
+from clip.ops import attend, gather_rows, product, recomputed
 from trainer.method.injection import Injection
 from trainer.method.packing import (
     PackedPrompts,
@@ -29,7 +34,13 @@ from trainer.method.packing import (
 
 __all__ = ["TextEncoder"]
 
-PrefixKV = list[Tensor]  # a layer: keys and values side by side, (P, 2 D)
+
+class Heads(NamedTuple):
+    """Of some sequences, by head."""
+
+    q: Tensor  # (., H, L, D / H)
+    k: Tensor
+    v: Tensor
 
 
 class TextEncoder(nn.Module):
@@ -39,12 +50,13 @@ class TextEncoder(nn.Module):
     backward pass, for long class lists on small cards; 0: all at once.
     """
 
-    prefix: Tensor  # (1, P, D) what enters layer J of the common prefix
-    suffix: Tensor  # (M, D) what enters layer J of the suffixes
+    states: Tensor  # (P + M, D) what enters layer J, of the common prefix and of the suffixes
     frozen: Tensor  # (C, E) w0, not normalised
-    slots: Tensor  # these three are SuffixRows
+    slots: Tensor  # these five are SuffixRows
     rows: Tensor
     ends: Tensor
+    mask: Tensor
+    end_mask: Tensor
 
     def __init__(
         self, tower: TextTower, injection: Injection, prompts: Tensor, class_chunk: int = 0
@@ -55,6 +67,7 @@ class TextEncoder(nn.Module):
         self.first_layer = injection.first  # J
         self.num_layers = len(tower.transformer.resblocks)  # L
         packed = pack_prompts(prompts)
+        self.prefix_length = len(packed.prefix)  # P
         for name, index in suffix_rows(packed.lengths)._asdict().items():
             self._keep(name, index)
         self.chunks = list(cut_classes(packed.lengths, class_chunk)) if class_chunk else []
@@ -64,62 +77,47 @@ class TextEncoder(nn.Module):
         """Tokens (layers, K, D) -> w (C, E), not normalised, each read at its class's EOT."""
         layers = range(self.first_layer, self.num_layers + 1)
         stream = self.tower.positional_embedding.dtype  # TEST.PREC may differ from training's
-        prefix, suffix = self.prefix.to(stream), self.suffix.to(stream)
-        _, prefix_kv = self._run_prefix(prefix, layers, tokens)
+        states, entering = self.states.to(stream), tokens.to(stream).unbind()
         if not self.chunks or not torch.is_grad_enabled():
-            return self._project(self._run_suffixes(suffix, self._rows(), layers, prefix_kv))
+            return self._project(self._run(states, self._rows(), layers, entering))
+        prefix, suffix = states.tensor_split([self.prefix_length])
         parts = []
         for packed, index in self.chunks:
-            rows = SuffixRows(*(tensor.to(suffix.device) for tensor in index))
-            arguments = (suffix[packed], rows, layers, prefix_kv)
-            parts.append(checkpoint(self._run_suffixes, *arguments, use_reentrant=False))
-        read = torch.cat(parts)
-        return self._project(read)
+            rows = SuffixRows(*(tensor.to(states.device) for tensor in index))
+            arguments = (torch.cat([prefix, suffix[packed]]), rows, layers, entering)
+            parts.append(checkpoint(self._run, *arguments, use_reentrant=False))
+        return self._project(torch.cat(parts))
 
     @torch.no_grad()
     def _keep_constants(self, packed: PackedPrompts) -> None:
         """The states at layer J, and w0: what no training step changes."""
         embed, place = self.tower.token_embedding, self.tower.positional_embedding
-        prefix = embed(packed.prefix)[None] + place[: len(packed.prefix)]  # (1, P, D)
-        suffix = embed(packed.suffix) + place[packed.positions]  # (M, D)
-        below = range(1, self.first_layer)
-        prefix, prefix_kv = self._run_prefix(prefix, below, None)
-        suffix = self._run_suffixes(suffix, self._rows(), below, prefix_kv)
-        self._keep("prefix", prefix)
-        self._keep("suffix", suffix)
-        above = range(self.first_layer, self.num_layers + 1)
-        _, prefix_kv = self._run_prefix(prefix, above, None)
-        read = self._run_suffixes(suffix, self._rows(), above, prefix_kv)
+        steps = torch.arange(self.prefix_length, device=packed.positions.device)
+        x = embed(torch.cat([packed.prefix, packed.suffix]))  # (P + M, D)
+        x = x + place[torch.cat([steps, packed.positions])]
+        x = self._run(x, self._rows(), range(1, self.first_layer))
+        self._keep("states", x)
+        read = self._run(x, self._rows(), range(self.first_layer, self.num_layers + 1))
         self._keep("frozen", self._project(read))  # (C, E) w0, not normalised
 
-    def _run_prefix(
-        self, x: Tensor, layers: range, tokens: Tensor | None
-    ) -> tuple[Tensor, PrefixKV]:
-        """What all prompts begin with, once: (1, P, D) -> itself, and its keys and values.
+    def _run(
+        self, x: Tensor, rows: SuffixRows, layers: range, entering: Sequence[Tensor] = ()
+    ) -> Tensor:
+        """Prefix and suffixes, (P + M, D) -> (P + M, D), or (C, D), read at EOT, behind layer L.
 
-        Without `tokens` the layers are CLIP's own.
+        Without tokens entering the layers are CLIP's own.
         """
-        prefix_kv = []
+        length = self.prefix_length + (len(entering[0]) if entering else 0)
+        rows = rows.behind(length, self.tower.text_projection.dtype)
         for layer in layers:
             block = self._block(layer)
-            x = x if tokens is None else self.injection.enter(x, layer, tokens)
-            q, k, v = block.project(x)
-            prefix_kv.append(torch.cat([k[0], v[0]], dim=-1))
-            if layer < self.num_layers:  # of the last layer only keys and values are read
-                x = block.add_mlp(x + block.attn.combine(q, k, v, causal=True))
-        return x, prefix_kv
-
-    def _run_suffixes(
-        self, x: Tensor, rows: SuffixRows, layers: range, prefix_kv: PrefixKV
-    ) -> Tensor:
-        """The classes' own tokens: (M, D) -> (M, D), or (C, D), read at EOT, behind layer L."""
-        for layer, kv in zip(layers, prefix_kv, strict=True):
-            block = self._block(layer)
-            q, k, v = block.project(x)
+            x = self.injection.enter(x, layer, entering) if entering else x
+            qkv = block.project(x)
             if layer == self.num_layers:
-                x, attended = x[rows.ends], _attend_ends(block, q, k, v, kv, rows)
+                attended = _attend_ends(block, rows, qkv)
+                x = x.index_select(0, rows.ends + length)
             else:
-                attended = _attend_all(block, q, k, v, kv, rows)
+                attended = recomputed(partial(_attend_all, block, rows), qkv)
             x = block.add_mlp(x + block.attn.merge(attended))
         return x
 
@@ -129,7 +127,7 @@ class TextEncoder(nn.Module):
         return product(x, self.tower.text_projection)
 
     def _rows(self) -> SuffixRows:
-        return SuffixRows(self.slots, self.rows, self.ends)
+        return SuffixRows(self.slots, self.rows, self.ends, self.mask, self.end_mask)
 
     def _keep(self, name: str, constant: Tensor) -> None:
         # not persistent: it follows the module's device and stays out of checkpoints
@@ -139,37 +137,39 @@ class TextEncoder(nn.Module):
         return self.tower.transformer.block(layer)
 
 
-def _attend_all(
-    block: Block, q: Tensor, k: Tensor, v: Tensor, prefix_kv: Tensor, rows: SuffixRows
-) -> Tensor:
-    """Every suffix token attends to the prefix, and to its class's tokens up to itself: (M, D)."""
-    num_classes, length = rows.slots.shape
-    keys, values = _keys_values(block, k, v, prefix_kv, rows)  # (C, H, P + S, D / H)
-    queries = block.attn.split_heads(q[rows.slots])  # (C, H, S, D / H)
-    shift = keys.shape[2] - length  # P: what comes later is hidden, the prefix never does
-    mask = torch.ones(length, keys.shape[2], dtype=torch.bool, device=q.device).tril(shift)
-    attended = attend(queries, keys, values, mask=mask).transpose(1, 2)  # (C, S, H, D / H)
-    return attended.reshape(num_classes * length, -1)[rows.rows]
+def _attend_all(block: Block, rows: SuffixRows, qkv: Tensor) -> Tensor:
+    """The prefix to itself; every suffix token to it, and to its class's up to itself: (P + M, D).
+
+    Of the suffixes' (C, S) places nothing is kept for backward: see `recomputed`.
+    """
+    prefix, suffix = _split(block, rows, qkv)
+    of_prefix = attend(*prefix, causal=True).transpose(1, 2).flatten(2)[0]
+    keys, values = _join(prefix, suffix)
+    of_suffix = attend(suffix.q, keys, values, mask=rows.mask).transpose(1, 2).flatten(2)
+    packed = of_suffix.flatten(0, 1).index_select(0, rows.rows)  # (M, D)
+    return torch.cat([of_prefix, packed])
 
 
-def _attend_ends(
-    block: Block, q: Tensor, k: Tensor, v: Tensor, prefix_kv: Tensor, rows: SuffixRows
-) -> Tensor:
+def _attend_ends(block: Block, rows: SuffixRows, qkv: Tensor) -> Tensor:
     """Every class's EOT, its last token, attends to all that come before it: (C, D)."""
-    length = rows.slots.shape[1]
-    keys, values = _keys_values(block, k, v, prefix_kv, rows)
-    queries = block.attn.split_heads(q[rows.ends][:, None])  # (C, H, 1, D / H)
-    steps = torch.arange(keys.shape[2], device=q.device) - (keys.shape[2] - length)
-    is_seen = steps <= (rows.ends[:, None] - rows.slots[:, :1])  # (C, P + S)
-    attended = attend(queries, keys, values, mask=is_seen[:, None, None])
-    return attended.transpose(1, 2).flatten(2)[:, 0]
+    prefix, suffix = _split(block, rows, qkv)
+    keys, values = _join(prefix, suffix)
+    places = rows.rows.index_select(0, rows.ends)
+    queries = suffix.q.transpose(1, 2).flatten(0, 1).index_select(0, places)  # (C, H, D / H)
+    attended = attend(queries[:, :, None], keys, values, mask=rows.end_mask)
+    return attended.flatten(1)
 
 
-def _keys_values(
-    block: Block, k: Tensor, v: Tensor, prefix_kv: Tensor, rows: SuffixRows
-) -> tuple[Tensor, Tensor]:
-    """Of the prefix and each class's suffix behind it, (C, H, P + S, D / H) each."""
-    own = torch.cat([k, v], dim=-1)[rows.slots]  # (C, S, 2 D)
-    shared = prefix_kv.expand(len(own), -1, -1)  # (C, P, 2 D), a view
-    keys, values = torch.cat([shared, own], dim=1).chunk(2, dim=-1)
-    return block.attn.split_heads(keys), block.attn.split_heads(values)
+def _split(block: Block, rows: SuffixRows, qkv: Tensor) -> tuple[Heads, Heads]:
+    """(P + M, 3 D) -> heads of the prefix, (1, H, P, D / H), of the suffixes, (C, H, S, D / H)."""
+    num_suffix = len(rows.rows)
+    prefix, suffix = qkv.split([len(qkv) - num_suffix, num_suffix])
+    spread = gather_rows(suffix, rows.slots, rows.rows)
+    return Heads(*block.attn.heads(prefix[None])), Heads(*block.attn.heads(spread))
+
+
+def _join(prefix: Heads, suffix: Heads) -> tuple[Tensor, Tensor]:
+    """Keys, values of the prefix and each class's suffix behind it, (C, H, P + S, D / H) each."""
+    num_classes = len(suffix.q)
+    keys = torch.cat([prefix.k.expand(num_classes, -1, -1, -1), suffix.k], dim=2)
+    return keys, torch.cat([prefix.v.expand(num_classes, -1, -1, -1), suffix.v], dim=2)

@@ -47,17 +47,34 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument("--backbone", metavar="NAME|FILE", help="CLIP (default: the run's)")
     output = parser.add_argument_group("output")
     output.add_argument(
-        "--top", type=int, default=5, metavar="N", help="classes per picture (default: 5)"
+        "--top", type=_count, default=5, metavar="N", help="classes per picture (default: 5)"
     )
     output.add_argument("--csv", type=Path, metavar="FILE", help="write a table")
     output.add_argument("--json", type=Path, metavar="FILE", help="write a list of objects")
     output.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
     how = parser.add_argument_group("how")
     how.add_argument(
-        "--batch-size", type=int, default=32, metavar="N", help="pictures (default: 32)"
+        "--batch-size", type=_count, default=32, metavar="N", help="pictures (default: 32)"
     )
-    how.add_argument("--device", metavar="cpu|cuda", help="default: a GPU if there is one")
+    how.add_argument(
+        "--device", type=_device, metavar="cpu|cuda", help="default: a GPU if there is one"
+    )
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"takes a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def _device(text: str) -> str:
+    import torch
+
+    known = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if text not in known and not (text == "cuda" and torch.cuda.is_available()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not here; choose from {', '.join(known)}")
+    return text
 
 
 def find_pictures(words: list[str]) -> list[str]:

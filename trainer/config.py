@@ -6,6 +6,7 @@ there; what the command line says is what the user wants.
 """
 
 import ast
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,9 @@ from yacs.config import CfgNode
 
 from dassl.config import get_cfg_default
 from dassl.utils.tools import get_most_similar_str_to_a_from_b
+from trainer.config_checks import check_values
 
 __all__ = [
-    "PRECISIONS",
-    "TASKS",
     "add_method",
     "build_config",
     "extend_cfg",
@@ -25,8 +25,8 @@ __all__ = [
     "paper_values",
 ]
 
-TASKS = ("B2N", "FS", "CD")
-PRECISIONS = ("fp16", "fp32", "amp", "bf16")
+_PLAIN_TRAINERS = ("ZeroshotCLIP",)  # of this project, without a node of their own
+_KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.\w+)*")
 
 # A method's own keys, and the common ones of which its default is another.
 _METHODS: dict[str, dict[str, Any]] = {
@@ -137,7 +137,7 @@ def build_config(
     KEY VALUE KEY VALUE ... of the command line.
 
     Raises:
-        ValueError: an unknown key (the nearest is named) or a value of the wrong type.
+        ValueError: an unknown key (the nearest is named), a value of the wrong type or range.
         FileNotFoundError: a yaml file is not there.
     """
     cfg = get_cfg_default()
@@ -152,7 +152,7 @@ def build_config(
     paper = paper_values(named["TRAINER.NAME"], named["DATASET.NAME"], named["TASK"])
     _apply(cfg, origins, paper, f"the paper's value for {named['DATASET.NAME']}")
     _apply(cfg, origins, command_line, "the command line")
-    _check_choices(cfg)
+    check_values(flatten(cfg), _METHODS, cfg.TRAINER.NAME in {*_METHODS, *_PLAIN_TRAINERS})
     cfg.freeze()
     return cfg, origins
 
@@ -174,6 +174,12 @@ def _read_yaml(path: str) -> dict[str, Any]:
 
 
 def _pairs(opts: Sequence[str]) -> dict[str, Any]:
+    for word in opts[::2]:
+        # A mistyped option ends argparse's options, and all that follows comes here.
+        if word.startswith("-"):
+            raise ValueError(f"{word!r} is not an option here; options come before KEY VALUE pairs")
+    if strange := [word for word in opts[::2] if len(opts) % 2 and not _KEY.fullmatch(word)]:
+        raise ValueError(f"Expected a config key, got {strange[0]!r}; options are KEY VALUE pairs")
     if len(opts) % 2:
         raise ValueError(f"Options come as KEY VALUE pairs; {opts[-1]!r} has no value")
     return dict(zip(opts[::2], opts[1::2], strict=True))
@@ -215,17 +221,3 @@ def _typed(key: str, value: Any, default: Any) -> Any:
             f"got the {type(value).__name__} {value!r}"
         )
     return value
-
-
-def _check_choices(cfg: CfgNode) -> None:
-    choices = {
-        "TASK": (cfg.TASK, TASKS),
-        "DATASET.SUBSAMPLE_CLASSES": (cfg.DATASET.SUBSAMPLE_CLASSES, ("all", "base", "new")),
-        **{f"TRAINER.{name}.PREC": (cfg.TRAINER[name].PREC, PRECISIONS) for name in _METHODS},
-        "TEST.PREC": (cfg.TEST.PREC, ("", "fp32", "amp", "bf16")),
-        "TEST.FINAL_MODEL": (cfg.TEST.FINAL_MODEL, ("last_step", "best_val")),
-        "TEST.SPLIT": (cfg.TEST.SPLIT, ("test", "val")),
-    }
-    for key, (value, known) in choices.items():
-        if value not in known:
-            raise ValueError(f"{key} must be one of {', '.join(known)}; got {value!r}")

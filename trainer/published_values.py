@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["METHOD_NAMES", "print_classes", "prompts"]
+__all__ = ["METHOD_NAMES", "check_template", "print_classes", "prompts"]
 
 # Registered trainer -> name for people.
 METHOD_NAMES = {"MMRL": "MMRL", "MMRLpp": "MMRL++", "ZeroshotCLIP": "zero-shot CLIP"}
@@ -27,12 +27,27 @@ def prompts(classnames: Sequence[str], dataset: str, template: str = "") -> list
     `template` is used where it is given, else that of the registered data set name `dataset`.
 
     Raises:
-        ValueError: `template` has no `{}` for the class name.
+        ValueError: `template` has not one `{}` for the class name, or a class has no name.
     """
     template = template or _TEMPLATES.get(dataset, _DEFAULT)
-    if "{}" not in template:
-        raise ValueError(f"The template {template!r} has no {{}} where the class name goes")
+    check_template(template)
+    if unnamed := [label for label, name in enumerate(classnames) if not name.strip(" _")]:
+        raise ValueError(f"Class {unnamed[0]} has an empty name; give every class a name")
     return [template.format(name.replace("_", " ")) for name in classnames]
+
+
+def check_template(template: str) -> None:
+    """Refuse a template that has not exactly one `{}`, or other braces.
+
+    Raises:
+        ValueError: quotes it.
+    """
+    rest = template.replace("{}", "", 1)
+    if rest == template or "{" in rest or "}" in rest:
+        raise ValueError(
+            f"The template {template!r} must have one {{}} where the class name goes, and no "
+            "other braces"
+        )
 
 
 def print_classes(dataset: Any, texts: Sequence[str], num_files: int = 3) -> None:

@@ -145,7 +145,8 @@ def check_availability(requested: str, available: Sequence[str]) -> None:
         ValueError: lists what exists and the most similar name.
     """
     if requested not in available:
-        nearest = get_most_similar_str_to_a_from_b(requested, available)
+        same = (name for name in available if name.lower() == requested.lower())
+        nearest = next(same, None) or get_most_similar_str_to_a_from_b(requested, available)
         raise ValueError(
             f"The requested one is expected to belong to {list(available)}, but got "
             f"[{requested}] (do you mean [{nearest}]?)"

@@ -12,8 +12,10 @@ from typing import Any
 
 from dassl.data.datasets import Datum
 from dassl.utils import read_json
+from dassl.utils.pictures import IMAGE_SUFFIXES
 from datasets.base import Reader, Split
 from datasets.catalog import find
+from file_errors import read_text
 
 __all__ = [
     "SplitFileReader",
@@ -26,7 +28,6 @@ __all__ = [
 ]
 
 SPLIT_SEED = 1  # of splits made here, whatever SEED a run has
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
 class SplitFileReader(Reader):
@@ -72,10 +73,7 @@ def read_split(path: Path, image_dir: Path) -> Split:
 
 
 def _read_lists(path: Path) -> dict[str, list]:
-    try:
-        split = read_json(str(path))
-    except (ValueError, RecursionError) as error:  # not JSON, or not text
-        raise ValueError(f"{str(path)!r} is not JSON ({error}). Fetch it again.") from error
+    split = read_json(str(path))
     if not isinstance(split, dict):
         raise ValueError(f"{str(path)!r} holds no lists: it is not a split file. Fetch it again.")
     if missing := [part for part in Split._fields if not isinstance(split.get(part), list)]:
@@ -122,7 +120,7 @@ def read_lines(path: Path) -> list[str]:
         raise FileNotFoundError(
             f"No list at {str(path)!r}: it comes with the data set's official archive"
         )
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = read_text(path).split("\n")
     return [line.strip() for line in lines if line.strip()]
 
 

@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from yacs.config import CfgNode
 
 from dassl.config import get_cfg_default
 from dassl.utils.tools import get_most_similar_str_to_a_from_b
+from file_errors import read_text
 from trainer.config_checks import check_values
 
 __all__ = [
@@ -157,20 +159,33 @@ def build_config(
     return cfg, origins
 
 
-def flatten(cfg: CfgNode, prefix: str = "") -> dict[str, Any]:
+def flatten(cfg: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
     """Every leaf under its full key, such as `OPTIM.LR`."""
     leaves: dict[str, Any] = {}
     for key, value in cfg.items():
-        is_node = isinstance(value, CfgNode)
-        leaves |= flatten(value, f"{prefix}{key}.") if is_node else {prefix + key: value}
+        name = f"{prefix}{key}"
+        leaves |= flatten(value, f"{name}.") if isinstance(value, dict) else {name: value}
     return leaves
 
 
 def _read_yaml(path: str) -> dict[str, Any]:
+    """The leaves of a yaml file. Read here, because yacs would execute a file named *.py."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"No config file at {path!r}")
-    with open(path, encoding="utf-8") as file:
-        return flatten(CfgNode.load_cfg(file))
+    if Path(path).suffix not in (".yaml", ".yml"):
+        raise ValueError(f"{path!r} is not a .yaml file; a config file is never executed")
+    text = read_text(Path(path))
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ValueError(f"{path!r}, line {line}: this is not yaml: {error.problem}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        first = str(error).splitlines()[0]
+        raise ValueError(f"{path!r} is not yaml: {first}") from error
+    if not isinstance(tree, (dict, type(None))):
+        raise ValueError(f"{path!r} has no KEY: value pairs, so it is no config file")
+    return flatten(tree or {})
 
 
 def _pairs(opts: Sequence[str]) -> dict[str, Any]:

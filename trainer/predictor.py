@@ -18,13 +18,14 @@ from yacs.config import CfgNode
 import clip
 from dassl.data.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY
+from dassl.utils.pictures import to_rgb
 from trainer.backbone import load_frozen_clip
 from trainer.checkpoints.find import find_checkpoint, read_checkpoint, run_metadata
 from trainer.checkpoints.keys import load_learned
 from trainer.checkpoints.sizes import adapt_config, sizes_of
 from trainer.config import build_config
 from trainer.method.model import MMRLModel
-from trainer.published_values import prompts
+from trainer.published_values import as_read, prompts
 
 __all__ = ["Prediction", "Predictor", "load"]
 
@@ -62,7 +63,7 @@ class Predictor:
     @torch.no_grad()
     def logits(self, images: Sequence[Any]) -> Tensor:
         """Logits (N, C) of N PIL images of any mode, which are converted to RGB."""
-        batch = torch.stack([self.transform(image.convert("RGB")) for image in images])
+        batch = torch.stack([self.transform(to_rgb(image)) for image in images])
         shared = self.model.image_encoder.shared(batch.to(self.device))
         out = self.model.classify(shared, self.adaptation)
         return (out.fusion if self.reads == "fusion" else out.logits).float().cpu()
@@ -111,7 +112,8 @@ def load(
     tokens = clip.tokenize(prompts(classnames, metadata.get("dataset", ""), text)).to(target)
     model = TRAINER_REGISTRY.get(cfg.TRAINER.NAME).build(cfg, frozen, tokens)
     load_learned(model, state)
-    reads = "fusion" if set(classnames) <= set(trained) or not trained else "class feature"
+    known, asked = ({as_read(name) for name in names} for names in (trained, classnames))
+    reads = "fusion" if asked <= known or not trained else "class feature"
     return Predictor(model.to(target), classnames, transform, reads)
 
 
@@ -121,7 +123,7 @@ def _config_of(metadata: dict, state: dict, source: str, backbone: str | None) -
     flags = {
         key: value
         for key, value in metadata.get("config", {}).items()
-        if key.startswith((f"TRAINER.{trainer}.", "INPUT.", "MODEL.BACKBONE.NAME"))
+        if key.startswith((f"TRAINER.{trainer}.", "INPUT.", "MODEL.BACKBONE."))
     }
     yaml = Path(__file__).resolve().parents[1] / f"configs/trainers/{trainer}/vit_b16.yaml"
     flags |= {"MODEL.BACKBONE.NAME": backbone} if backbone else {}

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["METHOD_NAMES", "check_template", "print_classes", "prompts"]
+__all__ = ["METHOD_NAMES", "as_read", "check_template", "print_classes", "prompts"]
 
 # Registered trainer -> name for people.
 METHOD_NAMES = {"MMRL": "MMRL", "MMRLpp": "MMRL++", "ZeroshotCLIP": "zero-shot CLIP"}
@@ -34,6 +34,11 @@ def prompts(classnames: Sequence[str], dataset: str, template: str = "") -> list
     if unnamed := [label for label, name in enumerate(classnames) if not name.strip(" _")]:
         raise ValueError(f"Class {unnamed[0]} has an empty name; give every class a name")
     return [template.format(name.replace("_", " ")) for name in classnames]
+
+
+def as_read(classname: str) -> str:
+    """A class name as CLIP reads it: without case, underscores and doubled blanks."""
+    return " ".join(classname.replace("_", " ").lower().split())
 
 
 def check_template(template: str) -> None:

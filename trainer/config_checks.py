@@ -95,6 +95,7 @@ _RULES = {
     "DATALOADER.TRAIN_U.N_DOMAIN": _NOT_NEGATIVE,
     "DATALOADER.TRAIN_U.N_INS": _at_least(1),
     "DATALOADER.TEST.BATCH_SIZE": _at_least(1),
+    "MODEL.BACKBONE.ACTIVATION": _choice("auto", "quick_gelu"),
     "OPTIM.LR": _POSITIVE,
     "OPTIM.WEIGHT_DECAY": _NOT_NEGATIVE,
     "OPTIM.MOMENTUM": _rate(),

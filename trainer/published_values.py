@@ -4,7 +4,15 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["METHOD_NAMES", "as_read", "check_template", "print_classes", "prompts"]
+__all__ = [
+    "METHOD_NAMES",
+    "as_read",
+    "chance_note",
+    "check_template",
+    "equal_prompts",
+    "print_classes",
+    "prompts",
+]
 
 # Registered trainer -> name for people.
 METHOD_NAMES = {"MMRL": "MMRL", "MMRLpp": "MMRL++", "ZeroshotCLIP": "zero-shot CLIP"}
@@ -53,6 +61,30 @@ def check_template(template: str) -> None:
             f"The template {template!r} must have one {{}} where the class name goes, and no "
             "other braces"
         )
+
+
+def equal_prompts(texts: Sequence[str]) -> str:
+    """A sentence if CLIP reads two of the prompts alike, and so never tells them apart; or ""."""
+    first: dict[str, int] = {}
+    for label, text in enumerate(texts):
+        if (twin := first.setdefault(as_read(text), label)) != label:
+            return (
+                f"Note: labels {twin} and {label} have the same prompt, {text!r}; zero-shot CLIP "
+                "cannot tell them apart"
+            )
+    return ""
+
+
+def chance_note(accuracy_percent: float, num_classes: int) -> str:
+    """A sentence if zero-shot accuracy is hardly above chance; or ""."""
+    chance = 100 / num_classes
+    # Twice chance is little among many classes; among few, a tenth of what lies above it is.
+    if accuracy_percent >= min(2 * chance, chance + (100 - chance) / 10):
+        return ""
+    return (
+        f"Note: that is near chance ({chance:.1f}%). Are the class names words that describe the "
+        "pictures? DATASET.CLASSNAMES and DATASET.TEMPLATE set them."
+    )
 
 
 def print_classes(dataset: Any, texts: Sequence[str], num_files: int = 3) -> None:

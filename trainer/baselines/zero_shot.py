@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dassl.engine import TRAINER_REGISTRY, TrainerX
-from trainer.backbone import load_frozen_clip, prompt_tokens
+from trainer.backbone import check_backbone, load_frozen_clip, prompt_tokens
 from trainer.evaluation.tally import evaluate
 from trainer.method.model import normalise
 
@@ -18,6 +18,10 @@ class ZeroshotCLIP(TrainerX):
     """Evaluates; there is nothing to train, load or save. `results` has the last figures."""
 
     results: dict[str, Any]
+
+    def check_cfg(self, cfg: Any) -> None:
+        """Refuse a backbone that will not load, before the data set is read."""
+        check_backbone(cfg)
 
     @torch.no_grad()
     def build_model(self) -> None:

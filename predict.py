@@ -11,13 +11,17 @@ A picture that cannot be read is named and skipped, and the exit code is then 1.
 import argparse
 import csv
 import glob
+import io
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from file_errors import check_writable, in_one_sentence, read_text
 from interpreter import require_torch
+from run_files import write_atomically
 
 if __name__ == "__main__":
     require_torch()
@@ -50,17 +54,34 @@ def build_parser() -> argparse.ArgumentParser:
     )
     output = parser.add_argument_group("output")
     output.add_argument(
-        "--top", type=int, default=5, metavar="N", help="classes per picture (default: 5)"
+        "--top", type=_count, default=5, metavar="N", help="classes per picture (default: 5)"
     )
     output.add_argument("--csv", type=Path, metavar="FILE", help="write a table")
     output.add_argument("--json", type=Path, metavar="FILE", help="write a list of objects")
     output.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
     how = parser.add_argument_group("how")
     how.add_argument(
-        "--batch-size", type=int, default=32, metavar="N", help="pictures (default: 32)"
+        "--batch-size", type=_count, default=32, metavar="N", help="pictures (default: 32)"
     )
-    how.add_argument("--device", metavar="cpu|cuda", help="default: a GPU if there is one")
+    how.add_argument(
+        "--device", type=_device, metavar="cpu|cuda", help="default: a GPU if there is one"
+    )
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"takes a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def _device(text: str) -> str:
+    import torch
+
+    known = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if text not in known and not (text == "cuda" and torch.cuda.is_available()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not here; choose from {', '.join(known)}")
+    return text
 
 
 def find_pictures(words: list[str]) -> list[str]:
@@ -69,14 +90,16 @@ def find_pictures(words: list[str]) -> list[str]:
     Raises:
         FileNotFoundError: a word names nothing.
     """
-    from datasets.split_file import IMAGE_SUFFIXES
+    from dassl.utils.pictures import Ignored, own_suffixes
 
     found: set[str] = set()
+    ignored = Ignored()
     for word in words:
         path = Path(word)
         if path.is_dir():
-            files = (p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-            found |= {str(p) for p in files}
+            files = [p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")]
+            found |= {str(p) for p in files if p.suffix.lower() in own_suffixes()}
+            ignored.add(p.name for p in files if p.suffix.lower() not in own_suffixes())
         elif path.is_file():
             found.add(word)
         elif matches := glob.glob(word, recursive=True):
@@ -84,18 +107,59 @@ def find_pictures(words: list[str]) -> list[str]:
         else:
             raise FileNotFoundError(f"No picture at {word!r}")
     if not found:
-        raise FileNotFoundError(f"No pictures in {', '.join(words)}")
+        raise FileNotFoundError(f"No pictures in {', '.join(words)}{ignored.brackets()}")
+    if ignored:
+        print(ignored)
     return sorted(found)
 
 
 def read_classes(text: str | None) -> list[str] | None:
-    """Class names from a comma-separated list or a file's lines; None means those of the run."""
+    """Class names from a comma-separated list or a file's lines; None means those of the run.
+
+    Raises:
+        FileNotFoundError: `text` looks like a file that is not there.
+        ValueError: no name is left, or two give the same prompt.
+    """
     if text is None:
         return None
     if Path(text).is_file():
-        lines = Path(text).read_text(encoding="utf-8").splitlines()
-        return [line.strip() for line in lines if line.strip()]
-    return [name.strip() for name in text.split(",") if name.strip()]
+        words = read_text(Path(text)).split("\n")
+    elif "," not in text and re.search(r"^[.~/]|\.\w{1,5}$", text):
+        raise FileNotFoundError(f"No file of class names at {text!r} (--classes)")
+    else:
+        words = text.split(",")
+    names = [word.strip() for word in words if word.strip()]
+    if not names:
+        raise ValueError(f"--classes {text!r} names no class; leave it out for the run's classes")
+    check_distinct(names)
+    return names
+
+
+def check_distinct(names: list[str]) -> None:
+    """Refuse names that CLIP cannot tell apart: their probabilities would be halved.
+
+    Raises:
+        ValueError: quotes two of them.
+    """
+    from trainer.published_values import as_read
+
+    seen: dict[str, str] = {}
+    for name in names:
+        if (twin := seen.setdefault(as_read(name), name)) is not name:
+            raise ValueError(f"--classes has {twin!r} and {name!r}, which CLIP reads alike")
+
+
+def check_outputs(paths: list[Path]) -> None:
+    """Refuse outputs that cannot be written, before any picture is read.
+
+    Raises:
+        ValueError: one is a folder, or is named twice.
+        OSError: one cannot be written.
+    """
+    for path in paths:
+        check_writable(path)
+    if len({path.absolute() for path in paths}) < len(paths):
+        raise ValueError("--csv, --json and --html need a file each")
 
 
 def classify(
@@ -138,45 +202,55 @@ def print_table(rows: list[Row]) -> None:
     print(tabulate(table, headers=["picture", "1", "2", "3", "truth"][: len(table[0])]))
 
 
-def write_csv(rows: list[Row], path: Path) -> None:
-    """Write a row per picture: path, truth, then name and probability of each of the best."""
+def to_csv(rows: list[Row]) -> str:
+    """A row per picture: path, truth, then name and probability of each of the best."""
     top = len(rows[0].names)
     header = ["path", "truth"]
     for rank in range(1, top + 1):
         header += [f"class_{rank}", f"probability_{rank}"]
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        for row in rows:
-            pairs = zip(row.names, row.probabilities, strict=True)
-            writer.writerow([row.path, row.truth, *(x for n, p in pairs for x in (n, f"{p:.8f}"))])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for row in rows:
+        pairs = zip(row.names, row.probabilities, strict=True)
+        writer.writerow([row.path, row.truth, *(x for n, p in pairs for x in (n, f"{p:.8f}"))])
+    return text.getvalue()
 
 
+def to_json(rows: list[Row]) -> str:
+    """A list of objects, one per picture."""
+    return json.dumps([row._asdict() for row in rows], indent=2, ensure_ascii=False) + "\n"
+
+
+@in_one_sentence
 def main(argv: list[str] | None = None) -> int:
     """Classify the pictures and write what was asked for; the exit code."""
     args = build_parser().parse_args(argv)
     try:
+        check_outputs([path for path in (args.csv, args.json, args.html) if path])
         paths, classes = find_pictures(args.pictures), read_classes(args.classes)
+        from dassl.utils.pictures import turned_note
         from trainer import load
 
         model = load(args.model, classes, args.backbone, args.device, args.template, args.dataset)
-    except (ValueError, FileNotFoundError) as error:
+    except ValueError as error:
         print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
+    if note := turned_note(paths):
+        print(note)
     unreadable: list[str] = []
     rows = list(classify(model, paths, args.top, args.batch_size, unreadable))
     if rows:
         print_table(rows)
         print(f"{len(model.classnames)} classes, read from the {model.reads}")
     if rows and args.csv:
-        write_csv(rows, args.csv)
+        write_atomically(to_csv(rows), args.csv)
     if args.json:
-        text = json.dumps([row._asdict() for row in rows], indent=2, ensure_ascii=False)
-        args.json.write_text(text + "\n", encoding="utf-8")
+        write_atomically(to_json(rows), args.json)
     if args.html:
         from report.gallery import to_page
 
-        args.html.write_text(to_page(rows, model.reads), encoding="utf-8")
+        write_atomically(to_page(rows, model.reads), args.html)
     if unreadable:
         print(f"{len(unreadable)} of {len(paths)} pictures could not be read", file=sys.stderr)
     return 1 if unreadable else 0

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from file_errors import naming
+
 __all__ = ["RESULTS_FILE", "RunResults", "write_atomically"]
 
 RESULTS_FILE = "results.json"
@@ -116,10 +118,16 @@ class RunResults:
 
 def write_atomically(text: str, path: Path) -> None:
     """Write under another name, put it on the disk, rename: whole or not there at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with open(partial, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with naming(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(partial, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+    except BaseException:
+        if partial.parent.is_dir():
+            partial.unlink(missing_ok=True)
+        raise

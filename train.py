@@ -19,6 +19,7 @@ import sys
 import time
 from typing import Any
 
+from file_errors import in_one_sentence
 from interpreter import require_torch
 
 if __name__ == "__main__":
@@ -226,6 +227,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
+@in_one_sentence
 def main(argv: list[str] | None = None) -> int:
     """Run; the exit code: 0 if all went well, 1 if training failed, 2 if the request was wrong."""
     started = time.time()
@@ -238,7 +240,7 @@ def main(argv: list[str] | None = None) -> int:
             evaluate(trainer, args)
         else:
             train(trainer, args)
-    except (ValueError, FileNotFoundError) as error:
+    except ValueError as error:
         print(f"error: {str(error).strip().splitlines()[-1]}", file=sys.stderr)
         return 2
     except (FloatingPointError, MemoryError) as error:

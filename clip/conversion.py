@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-__all__ = ["to_openai_keys"]
+__all__ = ["library_of", "to_openai_keys"]
 
 _HF_TOP = {
     "vision_model.embeddings.class_embedding": "visual.class_embedding",
@@ -33,11 +33,22 @@ _HF_TRANSPOSED = {
 }
 
 
+_HF_MARK = "vision_model.embeddings.class_embedding"
+
+
+def library_of(state: Mapping[str, Tensor]) -> str:
+    """The library whose keys a state dict has; empty for OpenAI's."""
+    if _HF_MARK in state:
+        return "Hugging Face"
+    return "open_clip" if any(key.startswith("text.") for key in state) else ""
+
+
 def to_openai_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors under OpenAI's keys; a state that has them already comes back as it is."""
-    if "vision_model.embeddings.class_embedding" in state:
+    library = library_of(state)
+    if library == "Hugging Face":
         return _from_hugging_face(state)
-    if any(key.startswith("text.") for key in state):  # open_clip's CustomTextCLIP
+    if library == "open_clip":  # its CustomTextCLIP; its plain CLIP has OpenAI's keys
         return {key.removeprefix("text."): value for key, value in state.items()}
     return dict(state)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from clip.conversion import to_openai_keys
+from clip.conversion import library_of, to_openai_keys
 from clip.model import CLIP
 from dassl.utils import torchfile
 
@@ -30,7 +30,7 @@ def available_models() -> list[str]:
     return list(_ALIASES)
 
 
-def load(name_or_path: str) -> CLIP:
+def load(name_or_path: str, activation: str = "quick_gelu") -> CLIP:
     """A frozen CLIP in float32 on the CPU, all sizes read from its tensors' shapes.
 
     `name_or_path` is a name of `available_models()`, or a file: OpenAI's TorchScript archive, a
@@ -38,12 +38,23 @@ def load(name_or_path: str) -> CLIP:
     A name is looked up in `$CLIP_DIR`, in ~/.cache/clip and in the Hugging Face cache; otherwise it
     is downloaded from the hub (`HF_ENDPOINT` sets a mirror).
 
+    This CLIP computes QuickGELU, as OpenAI's models do. With `activation` "auto" a file has to show
+    by OpenAI's keys that it is one; under other libraries' keys it may be a CLIP with plain GELU.
+
     Raises:
-        ValueError: an unknown name, a ResNet, or a file that is not a CLIP; the message says which.
+        ValueError: an unknown name, a ResNet, a file that is not a CLIP, or of another library with
+            "auto"; the message says which.
         FileNotFoundError: no such path, or no way to download; it says what to put where.
     """
     path = _locate(name_or_path)
-    state = load_state_dict(path)
+    stored = _read_tensors(path)
+    if activation == "auto" and name_or_path not in _ALIASES and (library := library_of(stored)):
+        raise ValueError(
+            f"{path!r} has the keys of {library}, which do not say whether the model was trained "
+            "with QuickGELU. If it was, as OpenAI's models were, set MODEL.BACKBONE.ACTIVATION "
+            "quick_gelu; a model with plain GELU cannot be used"
+        )
+    state = _to_openai(stored, path)
     try:
         return CLIP.from_state_dict(state)
     except ValueError as error:
@@ -56,6 +67,11 @@ def load_state_dict(path: str) -> dict[str, Tensor]:
     Raises:
         ValueError: the file is unreadable, not only tensors, or of a ResNet.
     """
+    return _to_openai(_read_tensors(path), path)
+
+
+def _read_tensors(path: str) -> dict[str, Tensor]:
+    """The tensors of a weights file under its own keys."""
     state = _read(path)
     if not isinstance(state, dict) or not all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
@@ -68,6 +84,10 @@ def load_state_dict(path: str) -> dict[str, Tensor]:
         raise ValueError(
             f"{path!r} is a CLIP ResNet; MMRL needs a vision transformer such as ViT-B/16"
         )
+    return state
+
+
+def _to_openai(state: dict[str, Tensor], path: str) -> dict[str, Tensor]:
     try:
         state = to_openai_keys(state)
     except (KeyError, RuntimeError, IndexError) as error:

@@ -82,7 +82,7 @@ def check_labels(split: Split, source: str) -> None:
         ValueError: names the labels.
     """
     labels = {item.label for item in split.train}
-    if gaps := sorted(set(range(max(labels, default=-1) + 1)) - labels):
+    if gaps := [label for label in range(len(labels)) if label not in labels]:
         raise ValueError(
             f"{source}: no training image has label {_some(gaps)}; labels must be 0..n-1. "
             "Get the split file, or the missing class folder, again."
@@ -143,8 +143,8 @@ class Reader(DatasetBase):
         self.folder = folder = self.locate(root)
         self.uses_cache = c.FEWSHOT_CACHE
         split = self.read(folder, allow_official=c.OFFICIAL_LISTS)
+        check_labels(split, self.name)  # before halves are cut, which renumber and hide a gap
         split = self.select(split, c.NUM_SHOTS, cfg.SEED, c.SUBSAMPLE_CLASSES)
-        check_labels(split, self.name)
         self.check_files(split)
         for name, labels in shared_names(split.train).items():
             print(f"Labels {_some(labels)} share the class name {name!r}; they stay apart")

@@ -7,12 +7,22 @@ then moved there.
 import hashlib
 import os
 import shutil
+import tarfile
+import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
+from dassl.utils import read_json
 from datasets.catalog import find
+from datasets.transfer import TIMEOUT_S, transfer
+from file_errors import read_text
 
 __all__ = ["ARCHIVES", "Archive", "download_dataset"]
+
+_WORK = ".partial-unpack"
+# What Python's readers raise at a file that is no archive, or only the beginning of one.
+_NO_ARCHIVE = (shutil.ReadError, tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError)
 
 
 class Archive(NamedTuple):
@@ -85,13 +95,13 @@ def download_dataset(root: Path, name: str, mirror: str = "", md5: str | None = 
 
     Raises:
         ConnectionError: a download failed; the message names the file and how to get it by hand.
-        ValueError: a file's checksum is wrong.
+        ValueError: what came is damaged or something else, and was removed.
     """
     entry = find(name)
     folder = root.expanduser() / entry.folder
     folder.mkdir(parents=True, exist_ok=True)
     if entry.drive_id:
-        fetch(entry.drive_id, folder / entry.list_file, mirror)
+        fetch_list(entry.drive_id, folder / entry.list_file, mirror)
     archive = ARCHIVES.get(entry.name)
     if archive is None:
         return [f"{entry.config}: by hand: {source}" for source in entry.sources]
@@ -102,7 +112,15 @@ def download_dataset(root: Path, name: str, mirror: str = "", md5: str | None = 
     path = folder / archive.file
     fetch(archive.url, path, mirror)
     check_md5(path, archive.md5 if md5 is None else md5)
-    unpack(path, archive.inside, target)
+    try:
+        unpack(path, archive.inside, target)
+    except _NO_ARCHIVE as error:
+        path.unlink()
+        shutil.rmtree(folder / _WORK, ignore_errors=True)
+        raise ValueError(
+            f"What came as {path.name} is not the archive, or is torn ({error}); it was removed. "
+            "Run again; if it comes again, fetch it by hand."
+        ) from error
     path.unlink()
     return []
 
@@ -111,20 +129,56 @@ def fetch(source: str, path: Path, mirror: str = "") -> None:
     """Download into `path`, resuming an earlier try; the file appears only when it is whole."""
     if path.is_file():
         return
-    import gdown
-
     is_url = "://" in source
-    url = f"{mirror.rstrip('/')}/{path.name}" if mirror else source if is_url else None
+    url = f"{mirror.rstrip('/')}/{path.name}" if mirror else source if is_url else ""
     try:
-        gdown.download(
-            url=url, id=None if url else source, output=str(path), resume=True, quiet=False
-        )
-    except Exception as error:  # gdown and requests raise many kinds; the remedy is one
+        transfer(url, path) if url else _from_drive(source, path)
+    except ConnectionError as error:
         raise ConnectionError(
-            f"Cannot download {path.name} ({type(error).__name__}: {error}). Try again: the "
+            f"Cannot download {path.name} ({error}). Try again: the "
             f"download resumes. Or fetch {url or 'https://drive.google.com/file/d/' + source} by "
             f"hand and put it at {path}."
         ) from error
+
+
+def _from_drive(file_id: str, path: Path) -> None:
+    """A file of Google Drive, anew: its parts do not say which version they are of."""
+    import gdown
+
+    for part in path.parent.glob(f"{path.name}*.part"):
+        part.unlink()
+    try:
+        gdown.download(id=file_id, output=str(path), quiet=False, timeout=TIMEOUT_S)
+    except Exception as error:  # gdown and requests raise many kinds; the remedy is one
+        raise ConnectionError(f"{type(error).__name__}: {error}") from error
+
+
+def fetch_list(source: str, path: Path, mirror: str = "") -> None:
+    """Download a split file or class names; one that is none is removed and fetched again.
+
+    Raises:
+        ValueError: what came is a web page, or empty, or torn; it was removed.
+    """
+    if path.is_file() and not _is_list(path):
+        print(f"{path} is damaged, or a web page; it is fetched again")
+        path.unlink()
+    fetch(source, path, mirror)
+    if not _is_list(path):
+        path.unlink()
+        raise ValueError(
+            f"What came as {path.name} is no list but a web page, or empty, or torn; it was "
+            "removed. Does the server ask for a login, or is it the wrong --mirror?"
+        )
+
+
+def _is_list(path: Path) -> bool:
+    try:
+        if path.suffix == ".json":
+            return isinstance(read_json(str(path)), dict)
+        text = read_text(path).strip()
+    except ValueError:
+        return False
+    return bool(text) and not text.startswith("<")
 
 
 def check_md5(path: Path, wanted: str) -> None:
@@ -144,7 +198,7 @@ def check_md5(path: Path, wanted: str) -> None:
 
 def unpack(path: Path, inside: str, target: Path) -> None:
     """Unpack beside `target`, then move the folder `inside` there; archives in archives too."""
-    work = path.parent / ".partial-unpack"
+    work = path.parent / _WORK
     shutil.rmtree(work, ignore_errors=True)
     extract(path, work)
     current = work
@@ -153,6 +207,8 @@ def unpack(path: Path, inside: str, target: Path) -> None:
         if current.is_file():
             extract(current, current.with_name(f"{part}.d"))
             current = current.with_name(f"{part}.d")
+    if not current.is_dir():
+        raise shutil.ReadError(f"it has no folder {inside}")
     if target == path.parent:  # the folder's content goes beside the archive
         for child in current.iterdir():
             os.replace(child, target / child.name)

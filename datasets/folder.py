@@ -6,23 +6,19 @@
 or DATASET.CSV names a file of `path,label[,split]`, paths relative to `--root`, with a header.
 """
 
-import csv
+import hashlib
+import os
 import random
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from dassl.data.datasets import DATASET_REGISTRY, Datum
+from dassl.utils.pictures import Ignored, own_suffixes, turned_note
 from datasets.base import Reader, Split
-from datasets.split_file import (
-    SPLIT_SEED,
-    cut_in_three,
-    list_classes,
-    list_images,
-    read_lines,
-)
+from datasets.csv_list import PARTS, Row, check_spelling, read_csv
+from datasets.split_file import SPLIT_SEED, cut_in_three, list_classes, read_lines
 
-PARTS = Split._fields  # train, val, test
+_TWINS_LIMIT = 2**28  # bytes read to find test pictures among the training pictures
 
 
 @DATASET_REGISTRY.register()
@@ -50,25 +46,31 @@ class Folder(Reader):
 
     def read(self, folder: Path, allow_official: bool) -> Split:
         """All pictures of the folder, or all that the CSV lists."""
-        if self.csv:
-            rows = list(read_csv(Path(self.csv).expanduser(), folder))
-        else:
-            rows = list(read_folders(folder))
-        names = sorted({name for _, name, _ in rows})
+        listed = Path(self.csv).expanduser()
+        rows = read_csv(listed, folder) if self.csv else read_folders(folder)
+        names = sorted({row.label for row in rows})
         label_of = {name: label for label, name in enumerate(names)}
         shown = self._shown_names(names)
         parts: dict[str, list[Datum]] = {part: [] for part in (*PARTS, "")}
-        for path, name, part in rows:
+        for path, name, part, _ in rows:
             item = Datum.unchecked(path, label_of[name], 0, shown[label_of[name]])
             parts[part].append(item)
         whole = parts.pop("")
         split = _cut(whole) if whole else Split(*parts.values())
         if not split.train or not split.test:
+            remedy = "; rename val/ to test/, or add test/" if split.val and split.train else ""
             raise ValueError(
                 f"{str(folder)!r} holds {len(split.train)} training and {len(split.test)} test "
-                "pictures; both are needed"
+                f"pictures; both are needed{remedy}"
             )
         return split
+
+    def check_files(self, split: Split) -> None:
+        """As every reader does; then say what of the pictures may surprise."""
+        super().check_files(split)
+        for note in (turned_note(item.impath for item in split.train), twins_note(split)):
+            if note:
+                print(note)
 
     def _shown_names(self, names: list[str]) -> list[str]:
         """The class names for the prompts: the folders' or labels', or a file's lines."""
@@ -83,38 +85,86 @@ class Folder(Reader):
         return shown
 
 
-def read_folders(folder: Path) -> Iterable[tuple[str, str, str]]:
-    """(path, class, part) of every picture; the part is empty if there are no part folders."""
-    present = [part for part in PARTS if (folder / part).is_dir()]
-    if present and "train" not in present:
-        raise FileNotFoundError(f"{str(folder)!r} has {present} but no train/")
-    for part in present or [""]:
-        for name in list_classes(folder / part):
-            for image in list_images(folder / part / name):
-                yield str(folder / part / name / image), name, part
-
-
-def read_csv(path: Path, folder: Path) -> Iterable[tuple[str, str, str]]:
-    """(path, label, part) of every row.
+def read_folders(folder: Path) -> list[Row]:
+    """Every picture; the part is empty if there are no part folders. Says what is ignored.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a column is missing, or a split is none of train, val, test.
+        FileNotFoundError: there is no train/, or a class has no picture.
+        ValueError: two folders are one part, or one class, but for capitals.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"No file {str(path)!r} (DATASET.CSV)")
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        if missing := {"path", "label"} - set(reader.fieldnames or ()):
-            raise ValueError(
-                f"{str(path)!r} lacks the column {sorted(missing)}; its first line must be "
-                "path,label or path,label,split"
-            )
-        for number, row in enumerate(reader, start=2):
-            part = row.get("split") or ""
-            if part and part not in PARTS:
-                raise ValueError(f"{str(path)!r}, line {number}: split {part!r} is not in {PARTS}")
-            yield str(folder / row["path"]), row["label"], part
+    rows, ignored = [], Ignored()
+    for part, place in _part_folders(folder).items():
+        names = list_classes(place)
+        check_spelling({name: str(place / name) for name in names})
+        for name in names:
+            images, others = _own_images(place / name)
+            ignored.update(others)
+            where = str(place / name)
+            rows += [Row(f"{where}{os.sep}{image}", name, part, where) for image in images]
+        ignored.add(path.name for path in place.iterdir() if path.is_file())
+    if ignored:
+        print(ignored)
+    return rows
+
+
+def _part_folders(folder: Path) -> dict[str, Path]:
+    """Part -> its folder, however it is capitalised; the whole folder if it has no parts."""
+    found: dict[str, Path] = {}
+    for name in list_classes(folder):
+        part = name.lower()
+        if part in PARTS and part in found:
+            raise ValueError(f"{str(folder)!r} has {found[part].name}/ and {name}/; keep one")
+        if part in PARTS:
+            found[part] = folder / name
+    if found and "train" not in found:
+        present = [path.name for path in found.values()]
+        raise FileNotFoundError(f"{str(folder)!r} has {present} but no train/")
+    return {part: found[part] for part in PARTS if part in found} or {"": folder}
+
+
+def _own_images(folder: Path) -> tuple[list[str], Ignored]:
+    """The names of the pictures in a class folder, sorted, and what else is there.
+
+    Raises:
+        FileNotFoundError: there is no picture; says what is there instead.
+    """
+    names, ignored = [], Ignored()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                ignored.subfolders += 1
+            elif os.path.splitext(entry.name)[1].lower() in own_suffixes():
+                names.append(entry.name)
+            else:
+                ignored.add([entry.name])
+    names = [name for name in names if not name.startswith(".")]
+    if not names:
+        raise FileNotFoundError(f"{str(folder)!r} holds no picture{ignored.brackets()}; add some")
+    return sorted(names), ignored
+
+
+def twins_note(split: Split) -> str:
+    """A sentence if test pictures are training pictures under other names; empty if none is.
+
+    Only files of equal size are compared, and not more than _TWINS_LIMIT bytes of them.
+    """
+    sizes: dict[int, list[str]] = {}
+    for item in split.train:
+        sizes.setdefault(os.path.getsize(item.impath), []).append(item.impath)
+    pairs = [(item.impath, os.path.getsize(item.impath)) for item in split.test]
+    alike = [(path, size) for path, size in pairs if size in sizes]
+    if sum(size * (1 + len(sizes[size])) for _, size in alike) > _TWINS_LIMIT:
+        return ""
+    digests = {_digest(path): path for size in {s for _, s in alike} for path in sizes[size]}
+    twins = [(path, digests[d]) for path, _ in alike if (d := _digest(path)) in digests]
+    if not twins:
+        return ""
+    test, train = twins[0]
+    return f"Note: {len(twins)} test pictures are training pictures too, such as {test} ({train})"
+
+
+def _digest(path: str) -> bytes:
+    return hashlib.sha256(Path(path).read_bytes()).digest()
 
 
 def _cut(items: list[Datum]) -> Split:

@@ -8,11 +8,14 @@ import os
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from dassl.data.datasets import Datum
 from dassl.utils import read_json
+from dassl.utils.pictures import IMAGE_SUFFIXES
 from datasets.base import Reader, Split
 from datasets.catalog import find
+from file_errors import read_text
 
 __all__ = [
     "SplitFileReader",
@@ -25,7 +28,6 @@ __all__ = [
 ]
 
 SPLIT_SEED = 1  # of splits made here, whatever SEED a run has
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
 class SplitFileReader(Reader):
@@ -62,24 +64,49 @@ def read_split(path: Path, image_dir: Path) -> Split:
     """The items of a split file in its order.
 
     Raises:
-        ValueError: a key is missing, or a path leaves `image_dir`.
+        ValueError: a key is missing, an entry is no `[path, label, class name]`, or a path leaves
+            `image_dir`.
     """
+    split = _read_lists(path)
+    count = sum(len(split[part]) for part in Split._fields)
+    return Split(*(_items(split[part], part, count, image_dir, path) for part in Split._fields))
+
+
+def _read_lists(path: Path) -> dict[str, list]:
     split = read_json(str(path))
-    if missing := [part for part in Split._fields if part not in split]:
+    if not isinstance(split, dict):
+        raise ValueError(f"{str(path)!r} holds no lists: it is not a split file. Fetch it again.")
+    if missing := [part for part in Split._fields if not isinstance(split.get(part), list)]:
         raise ValueError(f"{str(path)!r} has no {missing}: it is not a split file. Fetch it again.")
-    return Split(*(_items(split[part], image_dir, path) for part in Split._fields))
+    return split
 
 
-def _items(rows: Sequence[Sequence], image_dir: Path, source: Path) -> list[Datum]:
+def _check_entry(row: Any, count: int, where: str) -> None:
+    """Refuse what is no `[path, label, class name]` of a split file with `count` entries."""
+    if not isinstance(row, list) or [type(value) for value in row] != [str, int, str]:
+        raise ValueError(f"{where} is {row!r}, not [path, label, class name]; fetch the file again")
+    name, label, classname = row
+    # labels are 0 .. n-1 and every one has a picture, so none can reach the number of entries
+    if not 0 <= label < count:
+        raise ValueError(f"{where}: the label {label} of {name!r} is not one of 0..n-1")
+    if not name or not classname.strip(" _"):
+        raise ValueError(f"{where} is {row!r}: its path or class name is empty")
+
+
+def _items(
+    rows: Sequence[Any], part: str, count: int, image_dir: Path, source: Path
+) -> list[Datum]:
     prefix = f"{image_dir}{os.sep}"
     items = []
-    for name, label, classname in rows:
+    for number, row in enumerate(rows):
+        _check_entry(row, count, f"{str(source)!r}, {part} entry {number}")
+        name, label, classname = row
         if name.startswith("/") or ".." in PurePosixPath(name).parts:
             raise ValueError(
                 f"{str(source)!r} lists {name!r}, which lies outside {str(image_dir)!r}. "
                 "Paths in a split file are relative to that folder; fetch the published file."
             )
-        items.append(Datum.unchecked(prefix + name, int(label), 0, classname))
+        items.append(Datum.unchecked(prefix + name, label, 0, classname))
     return items
 
 
@@ -93,7 +120,7 @@ def read_lines(path: Path) -> list[str]:
         raise FileNotFoundError(
             f"No list at {str(path)!r}: it comes with the data set's official archive"
         )
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = read_text(path).split("\n")
     return [line.strip() for line in lines if line.strip()]
 
 

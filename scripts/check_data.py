@@ -17,6 +17,7 @@ if __name__ == "__main__":
 
 from datasets.catalog import CATALOG, find
 from datasets.check import check_dataset, expected_tree
+from file_errors import in_one_sentence
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@in_one_sentence
 def main(argv: list[str] | None = None) -> int:
     """Check the data sets and print what was found; the exit code."""
     args = build_parser().parse_args(argv)

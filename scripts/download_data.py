@@ -19,6 +19,7 @@ if __name__ == "__main__":
 
 from datasets.catalog import find
 from datasets.download import download_dataset
+from file_errors import in_one_sentence
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@in_one_sentence
 def main(argv: list[str] | None = None) -> int:
     """Download, and print what is left to do by hand; the exit code."""
     args = build_parser().parse_args(argv)

@@ -4,7 +4,8 @@
     python scripts/sweep.py base_to_novel --engine ray --address auto
 
 All machines see the same repository and output folder. Claims and results.json decide what is
-finished, as without Ray.
+finished, as without Ray. Without an address Ray is started here, and listens to this machine alone;
+whoever reaches a cluster's ports can run anything on it, so give it a token (RAY_AUTH_MODE).
 """
 
 import os
@@ -17,6 +18,7 @@ from sweep.runs import Run
 __all__ = ["run_on_ray"]
 
 BUSY_S = 2.0
+_LOOPBACK = "127.0.0.1"
 
 
 def run_on_ray(runs: list[Run], settings: Settings, address: str | None) -> dict[Run, Outcome]:
@@ -32,7 +34,10 @@ def run_on_ray(runs: list[Run], settings: Settings, address: str | None) -> dict
         raise ModuleNotFoundError(
             "--engine ray needs: pip install -r requirements-cluster.txt"
         ) from error
-    ray.init(address=address, ignore_reinit_error=True, log_to_driver=False)
+    is_local = not (address or os.environ.get("RAY_ADDRESS"))
+    # Ray executes what its ports are told; one that only this program uses hides them.
+    own = {"_node_ip_address": _LOOPBACK, "include_dashboard": False} if is_local else {}
+    ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, **own)
     gpus = 1 if ray.cluster_resources().get("GPU") else 0
     task = ray.remote(num_gpus=gpus, num_cpus=1, max_retries=-1)(_run)
     references: dict[Run, Any] = {}

@@ -8,30 +8,53 @@ from torch import Tensor
 
 import clip
 from clip.model import CLIP
-from trainer.published_values import prompts
+from trainer.published_values import equal_prompts, prompts
 
-__all__ = ["load_frozen_clip", "prompt_tokens"]
+__all__ = ["check_backbone", "load_frozen_clip", "prompt_tokens"]
 
 
-def load_frozen_clip(cfg: Any, device: torch.device, check_size: bool = True) -> CLIP:
+def load_frozen_clip(
+    cfg: Any, device: torch.device, check_size: bool = True, loaded: CLIP | None = None
+) -> CLIP:
     """The backbone of a config on its device, matrices rounded as OpenAI's archives store them.
+
+    `loaded` is what `check_backbone` has read already.
 
     Raises:
         ValueError: INPUT.SIZE is not the backbone's resolution.
     """
-    name = cfg.MODEL.BACKBONE.NAME
-    print(f"Loading CLIP (backbone: {name})")
-    model = clip.load(name).round_to_half()
-    side = model.visual.resolution
-    if check_size and tuple(cfg.INPUT.SIZE) != (side, side):
-        raise ValueError(
-            f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but CLIP {name} takes ({side}, {side}); "
-            f'set INPUT.SIZE "({side},{side})"'
-        )
+    backbone = cfg.MODEL.BACKBONE
+    print(f"Loading CLIP (backbone: {backbone.NAME})")
+    model = loaded or clip.load(backbone.NAME, backbone.get("ACTIVATION", "auto"))
+    model.round_to_half()
+    if check_size:
+        _check_size(cfg, model.visual.resolution)
     return model.to(device)
+
+
+def check_backbone(cfg: Any) -> CLIP:
+    """The backbone on the CPU, as stored; refused before minutes are spent on the data set.
+
+    Raises:
+        ValueError, FileNotFoundError: as `load_frozen_clip`.
+    """
+    backbone = cfg.MODEL.BACKBONE
+    model = clip.load(backbone.NAME, backbone.get("ACTIVATION", "auto"))
+    _check_size(cfg, model.visual.resolution)
+    return model
+
+
+def _check_size(cfg: Any, side: int) -> None:
+    if tuple(cfg.INPUT.SIZE) != (side, side):
+        raise ValueError(
+            f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but CLIP {cfg.MODEL.BACKBONE.NAME} takes "
+            f'({side}, {side}); set INPUT.SIZE "({side},{side})"'
+        )
 
 
 def prompt_tokens(cfg: Any, classnames: Sequence[str], device: torch.device) -> Tensor:
     """Tokens (C, 77) of the class names in the data set's template, on the device."""
     texts = prompts(classnames, cfg.DATASET.NAME, cfg.DATASET.TEMPLATE)
+    if note := equal_prompts(texts):
+        print(note)
     return clip.tokenize(texts).to(device)

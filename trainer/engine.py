@@ -12,7 +12,7 @@ from dassl.evaluation import build_evaluator
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils.generators import random_states, restore_random_states
-from trainer.backbone import load_frozen_clip, prompt_tokens
+from trainer.backbone import check_backbone, load_frozen_clip, prompt_tokens
 from trainer.checkpoints.find import MODEL_NAME, find_checkpoint, read_checkpoint
 from trainer.checkpoints.identity import Identity, fingerprint, identity_of, other_backbone, seal
 from trainer.checkpoints.keys import entries, learned_state, load_learned
@@ -29,7 +29,7 @@ from trainer.evaluation.tally import Tally, evaluate
 from trainer.graph import CudaGraph
 from trainer.method.model import Adaptation, MMRLModel, Output, mmrl_loss
 from trainer.method.start_values import draw_start_values
-from trainer.published_values import print_classes, prompts
+from trainer.published_values import chance_note, print_classes, prompts
 from trainer.step import EncoderPrecision, LossGuard, TrainingStep, compile_step, fuse
 
 __all__ = ["RepresentationTrainer"]
@@ -55,10 +55,14 @@ class RepresentationTrainer(TrainerX):
         """This method's node of the config."""
         return self.cfg.TRAINER[self.cfg.TRAINER.NAME]
 
+    def check_cfg(self, cfg: Any) -> None:
+        """Refuse a backbone that will not load, before the data set is read."""
+        self._clip: CLIP | None = check_backbone(cfg)
+
     def build_model(self) -> None:
         """Load CLIP, put the method around it, make optimizer, schedule and step."""
         prec = self.settings.PREC
-        frozen = load_frozen_clip(self.cfg, self.device)
+        frozen, self._clip = load_frozen_clip(self.cfg, self.device, loaded=self._clip), None
         self.identity = identity_of(self.cfg, self.dm.dataset, fingerprint(frozen))
         self.precision = EncoderPrecision(frozen, prec, self.cfg.TEST.PREC, self.device)
         print("Building custom CLIP")
@@ -295,6 +299,8 @@ class RepresentationTrainer(TrainerX):
         restore_random_states(states)
         share = 100 * correct / len(dataset.test)
         print(f"Zero-shot CLIP classifies {share:.1f}% of the test set correctly")
+        if note := chance_note(share, len(dataset.classnames)):
+            print(note)
 
     def after_epoch(self) -> None:
         """Save as configured, then the rolling resume file."""

@@ -19,6 +19,7 @@ import clip
 from clip.model import CLIP
 from dassl.data.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY
+from dassl.utils.pictures import to_rgb
 from trainer.backbone import load_frozen_clip
 from trainer.checkpoints.find import find_checkpoint, read_checkpoint, run_metadata
 from trainer.checkpoints.identity import Identity, fingerprint, other_backbone, plain_settings
@@ -26,7 +27,7 @@ from trainer.checkpoints.keys import load_learned
 from trainer.checkpoints.sizes import adapt_config, sizes_of
 from trainer.config import build_config, flatten, paper_values
 from trainer.method.model import MMRLModel
-from trainer.published_values import prompts
+from trainer.published_values import as_read, prompts
 
 __all__ = ["Prediction", "Predictor", "load"]
 
@@ -66,7 +67,7 @@ class Predictor:
     @torch.no_grad()
     def logits(self, images: Sequence[Any]) -> Tensor:
         """Logits (N, C) of N PIL images of any mode, which are converted to RGB."""
-        batch = torch.stack([self.transform(image.convert("RGB")) for image in images])
+        batch = torch.stack([self.transform(to_rgb(image)) for image in images])
         shared = self.model.image_encoder.shared(batch.to(self.device))
         out = self.model.classify(shared, self.adaptation)
         return (out.fusion if self.reads == "fusion" else out.logits).float().cpu()
@@ -121,7 +122,8 @@ def load(
     tokens = clip.tokenize(prompts(classnames, metadata.get("dataset", ""), text)).to(target)
     model = TRAINER_REGISTRY.get(cfg.TRAINER.NAME).build(cfg, frozen, tokens)
     load_learned(model, checkpoint["state_dict"])
-    reads = "fusion" if set(classnames) <= set(trained) or not trained else "class feature"
+    known, asked = ({as_read(name) for name in names} for names in (trained, classnames))
+    reads = "fusion" if asked <= known or not trained else "class feature"
     return Predictor(model.to(target), classnames, transform, reads)
 
 
@@ -168,7 +170,7 @@ def _config_of(metadata: dict, checkpoint: dict, source: str, backbone: str | No
     flags = {
         key: value
         for key, value in metadata["config"].items()
-        if key.startswith(("TRAINER.", "INPUT.", "MODEL.BACKBONE.NAME")) and key in known
+        if key.startswith(("TRAINER.", "INPUT.", "MODEL.BACKBONE.")) and key in known
     }
     yaml = _CONFIGS / f"trainers/{trainer}/vit_b16.yaml"
     flags |= {"TRAINER.NAME": trainer}

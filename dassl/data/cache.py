@@ -1,5 +1,7 @@
 """Decoded pictures of a small data set, in memory that all workers share."""
 
+import os
+import shutil
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +11,8 @@ from PIL import Image
 from dassl.utils import read_image
 
 __all__ = ["PixelCache"]
+
+_SHARED_MEMORY = "/dev/shm"
 
 
 class PixelCache:
@@ -31,7 +35,25 @@ class PixelCache:
             if left < 0:
                 return None
             sizes.append(size)
-        return cls(paths, sizes) if sizes else None
+        return cls._if_memory_allows(paths, sizes) if sizes else None
+
+    @classmethod
+    def _if_memory_allows(
+        cls, paths: Sequence[str], sizes: Sequence[tuple[int, int]]
+    ) -> "PixelCache | None":
+        """The cache, or None and a line of text if the system has too little shared memory."""
+        wanted = sum(3 * width * height for width, height in sizes)
+        try:
+            # Half is left to the loader's batches. A full /dev/shm would kill whoever writes to it.
+            if wanted <= _free_shared_memory() // 2:
+                return cls(paths, sizes)
+        except (OSError, RuntimeError):
+            pass  # the system's limit may be another one: without a cache all works as well
+        print(
+            f"Decoded pictures are not kept: {_SHARED_MEMORY} is too small for their "
+            f"{wanted / 2**20:.0f} MiB (in Docker, set --shm-size)"
+        )
+        return None
 
     def read(self, index: int) -> Image.Image:
         """The picture in RGB."""
@@ -45,10 +67,19 @@ class PixelCache:
         return Image.fromarray(pixels.numpy())
 
 
+def _free_shared_memory() -> int:
+    """Free bytes where tensors are shared; more than anyone needs where the system has no folder.
+
+    Raises:
+        OSError: the system does not say.
+    """
+    return shutil.disk_usage(_SHARED_MEMORY).free if os.path.isdir(_SHARED_MEMORY) else 2**62
+
+
 def _size_of(path: str) -> tuple[int, int]:
     """(width, height) from the file's header; nothing is decoded. An unreadable file is 0 x 0."""
     try:
         with Image.open(path) as image:
             return image.size
-    except OSError:
+    except Exception:  # Pillow's readers raise a dozen kinds
         return 0, 0  # read_image names it when it is asked for

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlretrieve
 
+from dassl.utils.pictures import read_image
+from file_errors import read_text
+
 __all__ = [
     "check_availability",
     "check_isfile",
@@ -41,9 +44,16 @@ def check_isfile(fpath: str) -> bool:
 
 
 def read_json(fpath: str) -> Any:
-    """The object in a JSON file."""
-    with open(fpath, encoding="utf-8") as file:
-        return json.load(file)
+    """The object in a JSON file.
+
+    Raises:
+        ValueError: it is not JSON; the message has the path.
+    """
+    text = read_text(Path(fpath))
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{fpath!r} is not JSON ({error}). Get the file again.") from error
 
 
 def write_json(obj: Any, fpath: str) -> None:
@@ -92,24 +102,6 @@ def download_url(url: str, dst: str) -> None:
     print()
 
 
-def read_image(path: str) -> Any:
-    """The picture at `path` as a PIL image in RGB.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: PIL cannot read it; the message has the path.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"No image file at {path!r}")
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
-        raise ValueError(f"Cannot read the image {path!r}: {error}. Replace the file.") from error
-
-
 def collect_env_info() -> str:
     """torch's environment report and Pillow's version; never fails."""
     import PIL
@@ -145,7 +137,8 @@ def check_availability(requested: str, available: Sequence[str]) -> None:
         ValueError: lists what exists and the most similar name.
     """
     if requested not in available:
-        nearest = get_most_similar_str_to_a_from_b(requested, available)
+        same = (name for name in available if name.lower() == requested.lower())
+        nearest = next(same, None) or get_most_similar_str_to_a_from_b(requested, available)
         raise ValueError(
             f"The requested one is expected to belong to {list(available)}, but got "
             f"[{requested}] (do you mean [{nearest}]?)"

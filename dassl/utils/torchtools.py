@@ -16,6 +16,7 @@ from dassl.utils import torchfile
 from dassl.utils.generators import restore_random_states
 from dassl.utils.restoring import check_checkpoint, check_kinds, restore_schedule, restoring
 from dassl.utils.tools import mkdir_if_missing
+from file_errors import naming
 
 __all__ = [
     "adjust_learning_rate",
@@ -39,11 +40,12 @@ def atomic_save(obj: Any, fpath: str) -> None:
     folder, name = os.path.split(fpath)
     partial = os.path.join(folder, f".partial-{os.getpid()}-{name.split('.')[0]}")
     try:
-        with open(partial, "wb") as file:
-            torch.save(obj, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, fpath)
+        with naming(fpath):
+            with open(partial, "wb") as file:
+                torch.save(obj, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, fpath)
     except BaseException:
         Path(partial).unlink(missing_ok=True)
         raise

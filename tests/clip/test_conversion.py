@@ -68,3 +68,17 @@ def test_open_clip(resolution, patch, custom_text, tmp_path):
             tmp_path / "oc.pt", images, model.encode_image(images),
             model.encode_text(random_tokens()),
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ["vision_model.embeddings.class_embedding", "text.ln_final.bias"])
+def test_another_library_s_file_needs_its_activation_said(key, tmp_path):
+    torch.save({key: torch.ones(1)}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match=r"other\.pt'.*MODEL\.BACKBONE\.ACTIVATION quick_gelu"):
+        clip.load(str(tmp_path / "other.pt"), activation="auto")
+    with pytest.raises(ValueError, match=r"other\.pt") as refused:
+        clip.load(str(tmp_path / "other.pt"))
+    assert "ACTIVATION" not in str(refused.value)
+
+
+def test_a_file_under_openai_s_keys_is_what_it_is(clip_file):
+    assert clip.load(clip_file, activation="auto").sizes.vision_layers == 4

@@ -106,6 +106,11 @@ def unknown_test_label(split):
 
 
 FAULTS = [
+    (lambda s: s["train"][0].__setitem__(1, -1), ValueError, r"train entry 0: the label -1 of"),
+    (lambda s: s["val"][2].__setitem__(1, 10**9), ValueError, r"val entry 2: the label 10{9} of"),
+    (lambda s: s["train"][1].__setitem__(1, 1.5), ValueError, r"entry 1 is .*not \[path, label"),
+    (lambda s: s["test"].__setitem__(3, None), ValueError, r"test entry 3 is None, not \[path"),
+    (lambda s: s["test"][0].__setitem__(2, " "), ValueError, r"class name is empty"),
     (lambda s: s.pop("val"), ValueError, r"has no \['val'\]"),
     (lambda s: s["train"][0].__setitem__(0, "/etc/passwd"), ValueError, r"/etc/passwd.*outside"),
     (lambda s: s["test"][0].__setitem__(0, "../x.jpg"), ValueError, r"\.\./x\.jpg.*outside"),
@@ -119,6 +124,22 @@ FAULTS = [
 def test_faults_are_named(tmp_path, change, error, message):
     with pytest.raises(error, match=message):
         build_dataset(planted(tmp_path, change))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"train": 1}', "\xff"])
+def test_what_is_no_split_file_is_named(tmp_path, text):
+    cfg = planted(tmp_path, lambda split: None)
+    (tmp_path / "eurosat" / "split_zhou_EuroSAT.json").write_text(text, encoding="latin-1")
+    with pytest.raises(ValueError, match=r"split_zhou_EuroSAT\.json'.*(again|UTF-8)"):
+        build_dataset(cfg)
+
+
+def test_a_gap_is_found_before_the_halves_are_cut(tmp_path):
+    cfg = with_files(tmp_path, drop_label_3).clone()
+    cfg.defrost()
+    cfg.DATASET.SUBSAMPLE_CLASSES = "base"
+    with pytest.raises(ValueError, match=r"no training image has label 3"):
+        build_dataset(cfg)
 
 
 def test_two_names_for_one_label_are_refused(tmp_path):

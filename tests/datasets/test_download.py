@@ -10,6 +10,7 @@ import zipfile
 import pytest
 
 from datasets import download
+from datasets.transfer import transfer
 from scripts.download_data import main
 
 
@@ -97,3 +98,107 @@ def test_gone_data_sets_say_what_to_do(remote, tmp_path, capsys):
     text = capsys.readouterr().out
     assert "stanford_cars: by hand: the official archives are gone since 2023" in text
     assert "sun397: by hand:" in text
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Serves `content` with a tag; knows ranges, or not; may stop early or say nothing."""
+
+    content, tag, knows_ranges, sent, silent = b"", '"1"', True, None, None
+    asked: list = []
+
+    def do_GET(self):
+        if self.silent:
+            self.silent.wait(30)
+            return
+        first = 0
+        self.asked.append(self.headers["Range"])
+        if self.knows_ranges and self.headers["Range"] and self.headers["If-Range"] == self.tag:
+            first = int(self.headers["Range"][6:-1])
+        if first >= len(self.content) > 0:
+            self.send_error(416)
+            return
+        body = self.content[first:]
+        self.send_response(206 if first else 200)
+        self.send_header("ETag", self.tag)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: self.sent])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    class Own(Server):
+        asked = []
+
+    service = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Own)
+    threading.Thread(target=service.serve_forever, daemon=True).start()
+    yield Own, f"http://127.0.0.1:{service.server_port}/a.bin"
+    service.shutdown()
+
+
+@pytest.mark.parametrize("change", ["same", "changed", "no ranges"])
+def test_a_transfer_goes_on_where_the_file_is_the_same(change, server, tmp_path):
+    own, url = server
+    own.content, own.sent = b"0123456789", 4
+    with pytest.raises(ConnectionError, match="4 of 10 bytes came"):
+        transfer(url, tmp_path / "a.bin")
+    own.sent = None
+    if change == "changed":
+        own.content, own.tag = b"another file", '"2"'
+    own.knows_ranges = change != "no ranges"
+    transfer(url, tmp_path / "a.bin")
+    assert own.asked == [None, "bytes=4-"]
+    assert (tmp_path / "a.bin").read_bytes() == own.content
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_part_that_is_whole_already_does_not_stop_for_ever(server, tmp_path):
+    own, url = server
+    own.content = b"0123456789"
+    (tmp_path / ".a.bin.part").write_bytes(b"0123456789 and more")
+    (tmp_path / ".a.bin.part-of").write_text(own.tag)
+    transfer(url, tmp_path / "a.bin")
+    assert (tmp_path / "a.bin").read_bytes() == own.content
+
+
+def test_a_silent_server_is_left(server, tmp_path, monkeypatch):
+    own, url = server
+    own.silent = threading.Event()
+    monkeypatch.setattr("datasets.transfer.TIMEOUT_S", 0.1)
+    with pytest.raises(ConnectionError, match="timed out"):
+        transfer(url, tmp_path / "a.bin")
+    own.silent.set()
+
+
+BAD = [b"<html>Log in</html>", b"", b"\x1f\x8b\x08\x00 torn"]
+
+
+@pytest.mark.parametrize("content", BAD)
+def test_what_is_no_archive_is_removed_and_the_same_command_then_works(content, remote, tmp_path):
+    folder, url = remote
+    (folder / "split_zhou_DescribableTextures.json").write_text("{}")
+    (folder / "dtd-r1.0.1.tar.gz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"dtd-r1\.0\.1\.tar\.gz is not the archive.* removed"):
+        download.download_dataset(tmp_path / "data", "dtd", mirror=url, md5="")
+    kept = [p.name for p in (tmp_path / "data/dtd").iterdir()]
+    assert kept == ["split_zhou_DescribableTextures.json"]
+    make_tar(folder / "dtd-r1.0.1.tar.gz", "dtd/images", ["banded/1.jpg"])
+    download.download_dataset(tmp_path / "data", "dtd", mirror=url, md5="")
+    assert (tmp_path / "data/dtd/images/banded/1.jpg").is_file()
+
+
+def test_a_web_page_in_place_of_a_list_is_removed_and_fetched_anew(remote, tmp_path):
+    folder, url = remote
+    target = tmp_path / "data/stanford_cars/split_zhou_StanfordCars.json"
+    (folder / target.name).write_text("<html>")
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"split_zhou_StanfordCars\.json is no list"):
+            download.download_dataset(tmp_path / "data", "stanford_cars", mirror=url)
+        assert not target.exists()
+    target.write_text("<html>")
+    (folder / target.name).write_text("{}")
+    download.download_dataset(tmp_path / "data", "stanford_cars", mirror=url)
+    assert target.read_text() == "{}"

@@ -85,3 +85,19 @@ def test_without_ray_it_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ray", None)
     assert sweep.main(["base_to_novel", "--engine", "ray", "--root", "/data"]) == 2
     assert "pip install -r requirements-cluster.txt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("address", "variable", "is_local"),
+    [(None, "", True), (None, "head:6379", False), ("auto", "", False)],
+)
+def test_a_ray_of_our_own_listens_to_this_machine_alone(
+    address, variable, is_local, ray, monkeypatch
+):
+    given = {}
+    ray.init = lambda **options: given.update(options)
+    monkeypatch.setenv("RAY_ADDRESS", variable)
+    run_on_ray([], Settings("data"), address)
+    assert given["address"] == address
+    assert given.get("_node_ip_address") == ("127.0.0.1" if is_local else None)
+    assert given.get("include_dashboard") == (False if is_local else None)

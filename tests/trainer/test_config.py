@@ -97,6 +97,36 @@ def test_wrong_options_are_answered_in_one_sentence(opts, message):
         small(*opts)
 
 
+OUT_OF_RANGE = """
+DATALOADER.TRAIN_X.BATCH_SIZE 0|DATALOADER.TRAIN_X.BATCH_SIZE -3|DATALOADER.TEST.BATCH_SIZE 0
+DATALOADER.NUM_WORKERS -1|DATALOADER.CACHE_MB -1|DATALOADER.K_TRANSFORMS 2|DATALOADER.K_TRANSFORMS 0
+DATASET.NUM_SHOTS -5|DATASET.NUM_SHOTS 0|DATASET.TEMPLATE {}-{}|DATASET.TEMPLATE {0}
+DATASET.TEMPLATE photo|INPUT.SIZE (0,32)|INPUT.SIZE (32,)|INPUT.SIZE (32.5,32)
+INPUT.NO_TRANSFORM True|INPUT.PIXEL_STD [1,0,1]|INPUT.PIXEL_MEAN [0.5]|OPTIM.STAGED_LR True
+OPTIM.LR 0|OPTIM.LR -0.1|OPTIM.LR 1e999|OPTIM.MAX_EPOCH 0|OPTIM.WARMUP_EPOCH -2
+OPTIM.WARMUP_EPOCH 99|OPTIM.STEPSIZE (1.5,)|OPTIM.WEIGHT_DECAY -1|OPTIM.LR_SCHEDULER cosin
+SEED -2|TRAIN.PRINT_FREQ 0|TRAIN.CHECKPOINT_FREQ -2|TRAINER.CLASS_CHUNK -1|TRAINER.MMRL.ALPHA 2
+TRAINER.MMRL.N_REP_TOKENS 0|TRAINER.MMRL.REP_DIM 0|TRAINER.MMRL.REG_WEIGHT -1
+TRAINER.MMRL.REP_LAYERS ["six"]|TRAINER.MMRLpp.BETA 1.5|TRAINER.MMRLpp.RES_LORA_DIM 0
+"""
+
+
+@pytest.mark.parametrize("option", OUT_OF_RANGE.replace("|", "\n").split("\n")[1:-1])
+def test_a_value_out_of_range_is_refused_by_its_key(option):
+    key, value = option.split(" ")
+    subject = "template" if key == "DATASET.TEMPLATE" else key
+    with pytest.raises(ValueError, match=subject) as refused:
+        small(key, value)
+    assert "\n" not in str(refused.value)
+
+
+def test_what_follows_a_mistyped_option_is_not_taken_for_a_value():
+    with pytest.raises(ValueError, match=r"'--modle-dir' is not an option"):
+        small("--modle-dir", "out", "TRAINER.MMRL.REP_DIM", "64")
+    with pytest.raises(ValueError, match=r"Expected a config key, got 'out/seed1'"):
+        small("out/seed1", "TRAINER.MMRL.REP_DIM", "64")
+
+
 def test_an_unknown_key_in_a_yaml_file_is_named_with_the_file(tmp_path):
     path = tmp_path / "own.yaml"
     path.write_text("OPTIM:\n  LEARNING_RATE: 0.1\n")

@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY, TrainerX
-from trainer.backbone import load_frozen_clip, prompt_tokens
+from trainer.backbone import check_backbone, load_frozen_clip, prompt_tokens
 from trainer.checkpoints.identity import fingerprint, identity_of
 from trainer.evaluation.tally import evaluate
 from trainer.method.model import normalise
@@ -20,10 +21,15 @@ class ZeroshotCLIP(TrainerX):
 
     results: dict[str, Any]
 
+    def check_cfg(self, cfg: Any) -> None:
+        """Refuse a backbone that will not load, before the data set is read."""
+        self._clip: CLIP | None = check_backbone(cfg)
+
     @torch.no_grad()
     def build_model(self) -> None:
         """Load CLIP and encode the prompts, in float32."""
-        self.clip_model = load_frozen_clip(self.cfg, self.device)
+        self.clip_model = load_frozen_clip(self.cfg, self.device, loaded=self._clip)
+        self._clip = None
         identity = identity_of(self.cfg, self.dm.dataset, fingerprint(self.clip_model))
         self.identity = identity._replace(classnames=[], draw_sha256="")  # nothing is trained
         tokens = prompt_tokens(self.cfg, self.dm.dataset.classnames, self.device)

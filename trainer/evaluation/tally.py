@@ -20,16 +20,28 @@ class Tally:
         self.evaluator.reset()
         self.predictions = Predictions(classnames) if keep_predictions else None
         self.classnames = classnames
+        self.not_finite: Any = 0  # pictures; a tensor, so that no batch waits for the GPU
         self.start = time.perf_counter()
 
     def add(self, batch: dict[str, Any], scores: Tensor, labels: Tensor) -> None:
         """Take in a batch: its items, scores (B, C), labels (B,)."""
         self.evaluator.process(scores, labels)
+        self.not_finite = self.not_finite + scores.isfinite().all(1).logical_not().sum()
         if self.predictions is not None:
             self.predictions.add(batch["impath"], labels, scores)
 
     def finish(self, split: str) -> dict[str, Any]:
-        """Print the figures; accuracy, error and macro F1 in percent, counts, seconds, speed."""
+        """Print the figures; accuracy, error and macro F1 in percent, counts, seconds, speed.
+
+        Raises:
+            FloatingPointError: some pictures have scores that are not finite.
+        """
+        if count := int(self.not_finite):
+            raise FloatingPointError(
+                f"{count:,} pictures of the {split} set have scores that are not finite, so there "
+                "is no accuracy. Set TEST.PREC fp32; if that does not help, the checkpoint or the "
+                "backbone's file is damaged."
+            )
         figures = self.evaluator.evaluate()
         seconds = time.perf_counter() - self.start
         return {

@@ -11,8 +11,14 @@ def build_dataset(cfg: Any) -> Any:
     """The registered data set of that name, made from `cfg`.
 
     Raises:
-        ValueError: the name is not registered.
+        ValueError: there is no name, or it is not registered.
     """
+    if not cfg.DATASET.NAME:
+        known = ", ".join(DATASET_REGISTRY.registered_names())
+        raise ValueError(
+            "No data set is named (DATASET.NAME, which configs/datasets/*.yaml give); choose from "
+            f"{known}"
+        )
     check_availability(cfg.DATASET.NAME, DATASET_REGISTRY.registered_names())
     if cfg.VERBOSE:
         print(f"Loading dataset: {cfg.DATASET.NAME}")

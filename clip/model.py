@@ -266,6 +266,7 @@ class CLIP(nn.Module):
         sizes = Sizes.of(state)
         with torch.device("meta"):
             model = cls(sizes)
+        # float32 first: half-precision archives hold layer norms in float32 too
         renamed = {_own_key(key): value.float() for key, value in state.items()}
         try:
             model.load_state_dict(renamed, assign=True)

@@ -18,13 +18,13 @@ from dassl.config import get_cfg_default
 from dassl.utils.tools import get_most_similar_str_to_a_from_b
 from file_errors import read_text
 from trainer.config_checks import check_values
+from trainer.published_values import paper_values
 
 __all__ = [
     "add_method",
     "build_config",
     "extend_cfg",
     "flatten",
-    "paper_values",
     "parent_node",
 ]
 
@@ -89,45 +89,6 @@ def add_method(name: str, **values: Any) -> None:
     if name in _METHODS:
         raise ValueError(f"TRAINER.{name} already exists; choose another name for the method")
     _METHODS[name] = values
-
-
-# data set: (MMRL REG_WEIGHT, MMRL++ REG_WEIGHT, MMRL++ BETA, MMRL++ BETA across data sets)
-_PAPER = {
-    "ImageNet": (0.5, 0.2, 0.9, 0.9),
-    "Caltech101": (0.5, 3.0, 0.6, 0.6),
-    "OxfordPets": (0.2, 0.01, 0.7, 0.6),
-    "StanfordCars": (7.0, 6.0, 0.7, 0.3),
-    "OxfordFlowers": (4.0, 7.0, 0.4, 0.4),
-    "Food101": (5.0, 1.0, 0.1, 0.3),
-    "FGVCAircraft": (6.0, 2.0, 0.9, 0.9),
-    "SUN397": (6.0, 3.0, 0.5, 0.7),
-    "DescribableTextures": (6.0, 7.0, 0.9, 0.5),
-    "EuroSAT": (0.01, 0.01, 0.2, 0.3),
-    "UCF101": (3.0, 3.0, 0.9, 0.9),
-    "ImageNetV2": (None, None, None, 0.9),
-    "ImageNetSketch": (None, None, None, 0.7),
-    "ImageNetA": (None, None, None, 0.8),
-    "ImageNetR": (None, None, None, 0.9),
-}
-_CROSS_REG_WEIGHT = 0.2
-_CROSS_REG_WEIGHT_SOURCE = 0.1  # MMRL++ on ImageNet itself
-
-
-def paper_values(trainer: str, dataset: str, task: str) -> dict[str, Any]:
-    """The papers' hyper-parameters for one run, by full key; empty where they give none."""
-    if dataset not in _PAPER or trainer not in ("MMRL", "MMRLpp"):
-        return {}
-    mmrl_reg, mmrlpp_reg, beta, cross_beta = _PAPER[dataset]
-    if task == "CD":
-        mmrl_reg = mmrlpp_reg = _CROSS_REG_WEIGHT
-        mmrlpp_reg = _CROSS_REG_WEIGHT_SOURCE if dataset == "ImageNet" else mmrlpp_reg
-        beta = cross_beta
-    if trainer == "MMRLpp":
-        values = {"REG_WEIGHT": mmrlpp_reg, "BETA": beta}
-    else:
-        is_wide = dataset == "EuroSAT" and task != "CD"
-        values = {"REG_WEIGHT": mmrl_reg} | ({"REP_DIM": 2048} if is_wide else {})
-    return {f"TRAINER.{trainer}.{k}": v for k, v in values.items() if v is not None}
 
 
 def build_config(

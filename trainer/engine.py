@@ -11,7 +11,6 @@ from dassl.engine import TrainerX
 from dassl.evaluation import build_evaluator
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
-from dassl.utils.generators import random_states, restore_random_states
 from trainer.backbone import check_backbone, load_frozen_clip, prompt_tokens
 from trainer.checkpoints.find import MODEL_NAME, find_checkpoint, read_checkpoint
 from trainer.checkpoints.identity import Identity, fingerprint, identity_of, other_backbone, seal
@@ -25,11 +24,10 @@ from trainer.checkpoints.resume import (
     newest_checkpoint,
     restore,
 )
-from trainer.evaluation.tally import Tally, evaluate
+from trainer.evaluation.tally import Tally, evaluate, show_own_data
 from trainer.graph import CudaGraph
 from trainer.method.model import Adaptation, MMRLModel, Output, mmrl_loss
 from trainer.method.start_values import draw_start_values
-from trainer.published_values import chance_note, print_classes, prompts
 from trainer.step import EncoderPrecision, LossGuard, TrainingStep, compile_step, fuse
 
 __all__ = ["RepresentationTrainer"]
@@ -68,6 +66,7 @@ class RepresentationTrainer(TrainerX):
         print("Building custom CLIP")
         tokens = prompt_tokens(self.cfg, self.dm.dataset.classnames, self.device)
         self.model = self.build(self.cfg, frozen, tokens)
+        # on the CPU, and before anything else draws: the generator is then the published one
         draw_start_values(self.model.learner, frozen.sizes)
         self.model.to(self.device)
         print("Turning off gradients in both the image and the text encoder")
@@ -75,8 +74,10 @@ class RepresentationTrainer(TrainerX):
         print(f"Parameters to be updated: {[entry.key for entry in entries(learned)]}")
         if prec == "amp" and self.device.type == "cpu":
             print("PREC amp on a CPU multiplies in bfloat16; fp32 is exact")
+        # frozen tensors are left out: the published optimizer lists them, and never moves them
         self.optim = build_optimizer(list(learned.values()), self.cfg.OPTIM)
         fuse(self.optim)
+        # loading a state replaces the groups, and with them the choice of kernel
         self.optim.register_load_state_dict_post_hook(fuse)
         self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
         self.register_model(MODEL_NAME, self.model, self.optim, self.sched)
@@ -85,6 +86,7 @@ class RepresentationTrainer(TrainerX):
         self.step = TrainingStep(loss_of, self.optim, scaled=prec == "amp" and is_cuda)
         self._capture_step()
         self.scaler = self.step.scaler
+        # reading a loss makes the host wait for a GPU; a CPU has it at hand
         self.guard = LossGuard(_GUARD_INTERVAL if is_cuda else 1)
 
     def _capture_step(self) -> None:
@@ -107,6 +109,7 @@ class RepresentationTrainer(TrainerX):
             FloatingPointError: a loss was not finite; with step, data set and learning rate.
             MemoryError: the GPU is too small; with the remedy.
         """
+        # drawn on the CPU whatever the device, so a card sees the published batches too
         image, label = self.parse_batch_train(batch)
         try:
             loss, fusion = self.step(image, label)
@@ -117,6 +120,7 @@ class RepresentationTrainer(TrainerX):
                 "runs that many classes at a time, with equal gradients."
             ) from error
         self._check(loss)
+        # Dassl's loop steps no schedule; trainers do, in an epoch's last batch
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
         return {"loss": loss, "acc": compute_accuracy(fusion, label)[0]}
@@ -149,6 +153,7 @@ class RepresentationTrainer(TrainerX):
         B2N: fused on base classes, class feature on new ones. FS: fused. CD: fused on ImageNet,
         where it was trained, class feature elsewhere.
         """
+        # the papers' protocols, not a choice of ours: only trained classes have a representation
         if self.cfg.TASK == "B2N":
             return self.cfg.DATASET.SUBSAMPLE_CLASSES != "new"
         return self.cfg.TASK == "FS" or self.cfg.DATASET.NAME == "ImageNet"
@@ -167,6 +172,7 @@ class RepresentationTrainer(TrainerX):
     def test(self, split: str | None = None) -> float:
         """Accuracy in percent on `split` (default TEST.SPLIT)."""
         self.set_model_mode("eval")
+        # text features depend on the class list alone: once, not once a batch
         adaptation = self.model.adaptation()
         self.results = evaluate(self, split, lambda image: self._scores(image, adaptation))
         return self.results["accuracy"]
@@ -189,6 +195,7 @@ class RepresentationTrainer(TrainerX):
             tallies.append(Tally(evaluator, self.dm.dataset.classnames, keep))
         for batch in tqdm(loader):
             image, label = self.parse_batch_test(batch)
+            # decoded and run through layers 1 .. J-1 once for all runs
             shared = self.model.image_encoder.shared(image)
             for adaptation, tally in zip(adaptations, tallies, strict=True):
                 tally.add(batch, self._read(self.model.classify(shared, adaptation)), label)
@@ -223,6 +230,7 @@ class RepresentationTrainer(TrainerX):
     def checkpoint_of(self, name: str, epoch: int, val_result: float | None = None) -> dict:
         """As Dassl's, with what was learned in place of the whole CLIP."""
         state = super().checkpoint_of(name, epoch, val_result)
+        # CLIP is not stored: its fingerprint in the identity says which one it was
         return state | {"state_dict": learned_state(self.model)}
 
     def finish_checkpoint(self, state: dict) -> dict:
@@ -282,25 +290,8 @@ class RepresentationTrainer(TrainerX):
     def before_train(self) -> None:
         """As Dassl's; pictures of your own are listed first, as the trainer sees them."""
         if getattr(self.dm.dataset, "is_own", False):
-            self.show_own_data()
+            show_own_data(self)
         super().before_train()
-
-    def show_own_data(self) -> None:
-        """Print prompts, files of each class, and what CLIP itself makes of the test pictures."""
-        c, dataset = self.cfg.DATASET, self.dm.dataset
-        print_classes(dataset, prompts(dataset.classnames, c.NAME, c.TEMPLATE))
-        states = random_states()  # looking must not change what training draws
-        self.set_model_mode("eval")
-        correct = 0
-        for batch in self.test_loader:
-            image, label = self.parse_batch_test(batch)
-            features = self.model.frozen_features(image)
-            correct += int((features.image @ features.text.t()).argmax(1).eq(label).sum())
-        restore_random_states(states)
-        share = 100 * correct / len(dataset.test)
-        print(f"Zero-shot CLIP classifies {share:.1f}% of the test set correctly")
-        if note := chance_note(share, len(dataset.classnames)):
-            print(note)
 
     def after_epoch(self) -> None:
         """Save as configured, then the rolling resume file."""

@@ -25,9 +25,9 @@ from trainer.checkpoints.find import find_checkpoint, read_checkpoint, run_metad
 from trainer.checkpoints.identity import Identity, fingerprint, other_backbone, plain_settings
 from trainer.checkpoints.keys import load_learned
 from trainer.checkpoints.sizes import adapt_config, sizes_of
-from trainer.config import build_config, flatten, paper_values
+from trainer.config import build_config, flatten
 from trainer.method.model import MMRLModel
-from trainer.published_values import as_read, prompts
+from trainer.published_values import as_read, paper_values, prompts
 
 __all__ = ["Prediction", "Predictor", "load"]
 

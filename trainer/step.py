@@ -67,6 +67,7 @@ class EncoderPrecision:
         if self.evaluation.rest != own:
             matrices = set(clip.matrices())
             self.rest = [(p, p.data) for p in clip.parameters() if p not in matrices]
+        # folding comes after the cast, so that the factors see the values that are used
         self.clip = clip.to(own).fold()
         self.changes = 0  # how often the parameters' memory was another
 
@@ -83,6 +84,7 @@ class EncoderPrecision:
 
 
 def _convert(parameters: list[Exact], dtype: torch.dtype) -> None:
+    # from the exact values each time: rounding would pile up otherwise
     for p, exact in parameters:
         p.data = exact.to(dtype)
 
@@ -141,10 +143,12 @@ class LossGuard:
 
     def add(self, step: int, loss: Tensor, is_last: bool) -> tuple[int, float] | None:
         """Take in a step's loss; the first step, and its value, that was not finite, if one was."""
+        # a tensor on the GPU is kept unread, so the step does not wait for it
         self._unread.append((step, loss))
         if len(self._unread) < self.interval and not is_last:
             return None
         steps = [step for step, _ in self._unread]
+        # one transfer for all of them
         values = torch.stack([loss for _, loss in self._unread]).tolist()
         self._unread = []
         pairs = zip(steps, values, strict=True)

@@ -47,7 +47,7 @@ _CIRCUMSTANCES = {
     *("TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "TRAIN.COMPILE", "TRAIN.GRAPH"),
     *("TEST.PREDICTIONS", "TEST.PER_CLASS_RESULT", "TEST.COMPUTE_CMAT"),
 }
-_KINDS = {
+_KINDS: dict[str, type | tuple[type, ...]] = {
     **{"trainer": str, "settings": dict, "classnames": (list, tuple), "draw_sha256": str},
     **{"backbone_sha256": str, "code_version": str, _DIGEST: str},
 }

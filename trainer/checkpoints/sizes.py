@@ -8,8 +8,8 @@ from yacs.config import CfgNode
 
 from trainer.checkpoints.identity import Identity
 from trainer.checkpoints.keys import is_learned, stack_layers
-from trainer.config import flatten, paper_values, parent_node
-from trainer.published_values import prompts
+from trainer.config import flatten, parent_node
+from trainer.published_values import paper_values, prompts
 
 __all__ = ["PUBLISHED_METHODS", "LearnedSizes", "adapt_config", "sizes_of"]
 

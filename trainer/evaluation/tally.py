@@ -7,9 +7,11 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
+from dassl.utils.generators import random_states, restore_random_states
 from trainer.evaluation.evidence import Predictions, write_confusion, write_per_class
+from trainer.published_values import chance_note, print_classes, prompts
 
-__all__ = ["Tally", "evaluate"]
+__all__ = ["Tally", "evaluate", "show_own_data"]
 
 
 class Tally:
@@ -81,3 +83,21 @@ def evaluate(
     for name in ("accuracy", "error_rate", "macro_f1"):
         trainer.write_scalar(f"{split}/{name}", results[name], trainer.epoch)
     return results
+
+
+def show_own_data(trainer: Any) -> None:
+    """Print prompts, files of each class, and what CLIP itself makes of the test pictures."""
+    c, dataset = trainer.cfg.DATASET, trainer.dm.dataset
+    print_classes(dataset, prompts(dataset.classnames, c.NAME, c.TEMPLATE))
+    states = random_states()  # looking must not change what training draws
+    trainer.set_model_mode("eval")
+    correct = 0
+    for batch in trainer.test_loader:
+        image, label = trainer.parse_batch_test(batch)
+        features = trainer.model.frozen_features(image)
+        correct += int((features.image @ features.text.t()).argmax(1).eq(label).sum())
+    restore_random_states(states)
+    share = 100 * correct / len(dataset.test)
+    print(f"Zero-shot CLIP classifies {share:.1f}% of the test set correctly")
+    if note := chance_note(share, len(dataset.classnames)):
+        print(note)

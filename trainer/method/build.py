@@ -82,6 +82,7 @@ def _injections(
     frozen: CLIP, rep_layers: Sequence[int], beta: float | None
 ) -> tuple[Injection, Injection]:
     """Image and text tower; each resolves the list for its own depth."""
+    # negative layers count from the top, which is another layer in each tower
     depths = (frozen.sizes.vision_layers, frozen.sizes.text_layers)
     image, text = (Injection(resolve_layers(rep_layers, depth), beta) for depth in depths)
     return image, text

@@ -53,6 +53,7 @@ class ImageEncoder(nn.Module):
     @torch.no_grad()
     def shared(self, images: Tensor) -> Shared:
         """Layers 1 .. J-1, and layer J's projections."""
+        # whatever is learned enters at layer J, so no gradient is ever asked for below
         x = self.tower.embed(images)
         for layer in range(1, self.first_layer):
             x = self._block(layer)(x)
@@ -61,6 +62,7 @@ class ImageEncoder(nn.Module):
     @torch.no_grad()
     def frozen(self, shared: Shared) -> Tensor:
         """f0 (N, E), CLIP's own features."""
+        # f0 is a target of the loss, never trained: no graph is kept for it
         x = self._finish_first(shared, num_outputs=1)
         for layer in range(self.first_layer + 1, self.num_layers + 1):
             x = self._block(layer)(x, read=self._num_read(layer, 1))
@@ -69,12 +71,14 @@ class ImageEncoder(nn.Module):
     def adapted(self, shared: Shared, tokens: Tensor, rep_proj: Tensor) -> ImageFeatures:
         """f_c and f_r from what `shared` made of the images."""
         num_outputs = 1 + tokens.shape[1]  # CLS and the K tokens
+        # cast and cut once for all layers: each would be a launch in every layer
         entering = tokens.to(shared.x.dtype).unbind()
         x = self._finish_first(self._insert(shared, entering[0]), num_outputs)
         for layer in range(self.first_layer + 1, self.num_layers + 1):
             x = self.injection.enter(x, layer, entering)
             x = self._block(layer)(x, read=self._num_read(layer, num_outputs))
-        x = self.tower.ln_post(x[:, :num_outputs]).to(self.tower.proj.dtype)
+        x = self.tower.ln_post(x).to(self.tower.proj.dtype)  # (N, 1 + K, D)
+        # the mean comes before the projection, as published; both are linear
         rep = product(x[:, 1:].mean(dim=1), rep_proj.to(x.dtype))
         return ImageFeatures(product(x[:, 0], self.tower.proj), rep)
 

@@ -42,6 +42,7 @@ def _repeat(tokens: Tensor, x: Tensor) -> Tensor:
     return tokens.to(x.dtype).expand(*x.shape[:-2], -1, -1)
 
 
+# decided when a model is built: no forward pass asks which method it serves
 class Injection:
     """The listed layers of one tower, and the rule by which tokens enter the later ones.
 
@@ -55,6 +56,7 @@ class Injection:
         self.layers = sorted(layers)
         self.first = self.layers[0]
         self.beta = beta
+        # tokens come as one tensor over the listed layers: where each layer's are
         self._position = {layer: position for position, layer in enumerate(self.layers)}
 
     def enter(self, x: Tensor, layer: int, tokens: Tensor | Sequence[Tensor]) -> Tensor:

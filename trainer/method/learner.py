@@ -36,6 +36,7 @@ def project_each(space: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
     A batched product, unlike a plain one, rounds the same on any number of threads.
     """
+    # one product for all layers is one launch instead of one a layer
     repeated = space.expand(len(weight), -1, -1)  # (layers, K, d_r), a view
     return torch.baddbmm(bias[:, None], repeated, weight.transpose(1, 2))
 
@@ -74,6 +75,7 @@ class SharedResidualProjection(nn.Module):
     def forward(self, space: Tensor) -> Tensor:
         """Tokens of every listed layer: (K, d_r) -> (layers, K, D)."""
         r = self.residuals
+        # W + A_l B_l is formed first: K rows are fewer than d_r, but one product is one launch
         repeated = self.shared.expand(len(r.A), -1, -1)
         return project_each(space, torch.baddbmm(repeated, r.A, r.B), r.bias)
 
@@ -100,6 +102,7 @@ class ResidualProjection(nn.Module):
 
     def forward(self, frozen: Tensor) -> Tensor:
         """The projection (D, E)."""
+        # what trains stays in float32, whatever type CLIP's own projection has
         return torch.addmm(frozen.to(self.A.dtype), self.A, self.B)
 
 

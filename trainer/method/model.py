@@ -75,6 +75,7 @@ class MMRLModel(nn.Module):
         self.image_encoder = ImageEncoder(clip.visual, image)
         self.text_encoder = TextEncoder(clip.text, text, prompts, class_chunk)
         self.alpha = alpha
+        # w0 never changes with training, so the loss finds it ready
         frozen_text = normalise(self.text_encoder.frozen)
         self.register_buffer("frozen_text", frozen_text, persistent=False)
 
@@ -91,6 +92,7 @@ class MMRLModel(nn.Module):
         """The batch behind `shared`, of the image encoder, by what was learned."""
         image_tokens, rep_proj, text = adaptation
         features = self.image_encoder.adapted(shared, image_tokens, rep_proj)
+        # f_c and f_r meet the same text features: one product for both
         both = normalise(torch.cat(features))  # (2 N, E)
         image, _ = both.chunk(2)
         logits, logits_rep = product(LOGIT_SCALE * both, text.t()).chunk(2)
@@ -99,6 +101,7 @@ class MMRLModel(nn.Module):
 
     def with_frozen(self, images: Tensor) -> tuple[Output, Features]:
         """What a training step needs: the output, and the features of frozen CLIP beside it."""
+        # both paths start from the same states, so the lower layers run once
         shared = self.image_encoder.shared(images)
         frozen = Features(normalise(self.image_encoder.frozen(shared)), self.frozen_text)
         return self.classify(shared, self.adaptation()), frozen
@@ -132,6 +135,7 @@ def mmrl_loss(
     """
     if labels.shape != out.logits.shape[:1]:
         raise ValueError(f"labels are {tuple(labels.shape)}, logits {tuple(out.logits.shape)}")
+    # not of the fused logits: the papers weight the two losses, not the two scores
     class_loss = F.cross_entropy(out.logits, labels)
     rep_loss = F.cross_entropy(out.logits_rep, labels)
     # all four are of unit length, so their products are the cosines

@@ -48,6 +48,7 @@ def pack_prompts(prompts: Tensor) -> PackedPrompts:
     Every class keeps at least one token of its own, EOT, so that its feature can be read.
     """
     lengths = prompts.argmax(-1) + 1  # up to and with EOT; what follows is never read
+    # the first column in which two prompts differ ends what can be shared
     differs = (prompts != prompts[0]).any(0)
     prefix = min(int((differs.cumsum(0) == 0).sum()), int(lengths.min()) - 1)
     positions = torch.arange(prompts.shape[1], device=prompts.device).expand_as(prompts)
@@ -63,6 +64,7 @@ def pack_prompts(prompts: Tensor) -> PackedPrompts:
 def suffix_rows(lengths: Tensor) -> SuffixRows:
     """Index tensors of suffixes of these lengths (C,), packed class by class."""
     ends = lengths.cumsum(0) - 1  # (C,)
+    # the one look at values on the host; it happens once per class list
     longest = max(int(lengths.max()), _MIN_LENGTH)
     steps = torch.arange(longest, device=lengths.device)  # (S,)
     slots = (ends - lengths + 1)[:, None] + steps  # (C, S)

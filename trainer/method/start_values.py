@@ -36,6 +36,7 @@ def draw_start_values(learner: RepresentationLearner, sizes: Sizes) -> None:
     learner.space.normal_(std=0.02)
     for maps in (learner.to_image, learner.to_text):
         _draw_maps(maps)
+    # after both modalities' maps, not beside each: the published order
     for maps in (learner.to_image, learner.to_text):
         _draw_residuals(maps)
 
@@ -70,6 +71,7 @@ def _skip_blocks(width: int, num_layers: int) -> None:
 def _draw_projection(projection: nn.Module, keep: bool) -> None:
     """MMRL's `proj_rep` ~ N(0, 1 / D); MMRL++'s A is kaiming-uniform, its B zero."""
     if isinstance(projection, FullProjection):
+        # drawn for both CLIPs, kept from the first
         drawn = torch.randn(projection.weight.shape)
         if keep:
             projection.weight.copy_(len(drawn) ** -0.5 * drawn)
@@ -113,6 +115,7 @@ def _kaiming(matrix: Tensor) -> Tensor:
 
 def _skip_uniform(count: int) -> None:
     """Consume what `count` uniform float32 numbers would: one output of the generator each."""
+    # values are thrown away; only the generator's position matters
     buffer = torch.empty(_CHUNK, dtype=torch.int32)
     for start in range(0, count, _CHUNK):
         buffer[: count - start].random_()  # one output each as well, and faster

@@ -67,6 +67,7 @@ class TextEncoder(nn.Module):
         self.first_layer = injection.first  # J
         self.num_layers = len(tower.transformer.resblocks)  # L
         packed = pack_prompts(prompts)
+        # P is at least 1: every prompt begins with BOS
         self.prefix_length = len(packed.prefix)  # P
         for name, index in suffix_rows(packed.lengths)._asdict().items():
             self._keep(name, index)
@@ -78,12 +79,15 @@ class TextEncoder(nn.Module):
         layers = range(self.first_layer, self.num_layers + 1)
         stream = self.tower.positional_embedding.dtype  # TEST.PREC may differ from training's
         states, entering = self.states.to(stream), tokens.to(stream).unbind()
+        # without gradients there is nothing to save memory for
         if not self.chunks or not torch.is_grad_enabled():
             return self._project(self._run(states, self._rows(), layers, entering))
         prefix, suffix = states.tensor_split([self.prefix_length])
         parts = []
         for packed, index in self.chunks:
+            # a list of tensors does not follow Module.to; buffers do
             rows = SuffixRows(*(tensor.to(states.device) for tensor in index))
+            # the prefix runs anew in each chunk: its gradient is the sum over the chunks
             arguments = (torch.cat([prefix, suffix[packed]]), rows, layers, entering)
             parts.append(checkpoint(self._run, *arguments, use_reentrant=False))
         return self._project(torch.cat(parts))
@@ -97,6 +101,7 @@ class TextEncoder(nn.Module):
         x = x + place[torch.cat([steps, packed.positions])]
         x = self._run(x, self._rows(), range(1, self.first_layer))
         self._keep("states", x)
+        # w0 needs the frozen layers once per class list, not once per step
         read = self._run(x, self._rows(), range(self.first_layer, self.num_layers + 1))
         self._keep("frozen", self._project(read))  # (C, E) w0, not normalised
 
@@ -111,12 +116,15 @@ class TextEncoder(nn.Module):
         rows = rows.behind(length, self.tower.text_projection.dtype)
         for layer in layers:
             block = self._block(layer)
+            # tokens stand behind BOS, which is the prefix's: the suffixes only see them as keys
             x = self.injection.enter(x, layer, entering) if entering else x
             qkv = block.project(x)
             if layer == self.num_layers:
+                # nobody reads layer L but at EOT, so its MLP has C rows instead of P + M
                 attended = _attend_ends(block, rows, qkv)
                 x = x.index_select(0, rows.ends + length)
             else:
+                # the spread (C, S) places would be kept for backward; packed rows are fewer
                 attended = recomputed(partial(_attend_all, block, rows), qkv)
             x = block.add_mlp(x + block.attn.merge(attended))
         return x
@@ -142,6 +150,7 @@ def _attend_all(block: Block, rows: SuffixRows, qkv: Tensor) -> Tensor:
 
     Of the suffixes' (C, S) places nothing is kept for backward: see `recomputed`.
     """
+    # causal from the start: the prefix never sees a suffix, so it is one for all classes
     prefix, suffix = _split(block, rows, qkv)
     of_prefix = attend(*prefix, causal=True).transpose(1, 2).flatten(2)[0]
     keys, values = _join(prefix, suffix)
@@ -154,6 +163,7 @@ def _attend_ends(block: Block, rows: SuffixRows, qkv: Tensor) -> Tensor:
     """Every class's EOT, its last token, attends to all that come before it: (C, D)."""
     prefix, suffix = _split(block, rows, qkv)
     keys, values = _join(prefix, suffix)
+    # EOT is each class's last token, so its mask hides nothing but padding
     places = rows.rows.index_select(0, rows.ends)
     queries = suffix.q.transpose(1, 2).flatten(0, 1).index_select(0, places)  # (C, H, D / H)
     attended = attend(queries[:, :, None], keys, values, mask=rows.end_mask)

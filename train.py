@@ -146,11 +146,6 @@ def prepare(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
 
     if args.eval_only:
         request.check_folders(args.model_dir, cfg.OUTPUT_DIR)
-    elif cfg.OPTIM.MAX_EPOCH < 1:
-        raise ValueError(
-            f"OPTIM.MAX_EPOCH is {cfg.OPTIM.MAX_EPOCH}; a training has 1 epoch or more. To "
-            "evaluate a run, give --eval-only --model-dir RUN"
-        )
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)

@@ -11,7 +11,7 @@ from clip.conversion import library_of, to_openai_keys
 from clip.model import CLIP
 from dassl.utils import torchfile
 
-__all__ = ["available_models", "load", "load_state_dict"]
+__all__ = ["available_models", "is_local", "load", "load_state_dict"]
 
 _ALIASES = {
     "ViT-B/32": ("ViT-B-32.pt", "timm/vit_base_patch32_clip_224.openai"),
@@ -116,6 +116,12 @@ def _read_safetensors(path: str) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"Cannot read {path!r}: {error}") from error
+
+
+def is_local(name_or_path: str) -> bool:
+    """Whether `load` would read this machine's disk alone; unknown names count as local."""
+    is_file = Path(name_or_path).expanduser().is_file()
+    return is_file or name_or_path not in _ALIASES or _find_local(name_or_path) is not None
 
 
 def _locate(name_or_path: str) -> str:

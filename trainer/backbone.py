@@ -8,6 +8,7 @@ from torch import Tensor
 
 import clip
 from clip.model import CLIP
+from clip.weights import is_local
 from trainer.published_values import equal_prompts, prompts
 
 __all__ = ["check_backbone", "load_frozen_clip", "prompt_tokens"]
@@ -32,13 +33,17 @@ def load_frozen_clip(
     return model.to(device)
 
 
-def check_backbone(cfg: Any) -> CLIP:
+def check_backbone(cfg: Any) -> CLIP | None:
     """The backbone on the CPU, as stored; refused before minutes are spent on the data set.
+
+    None if it has to be downloaded: that is worth waiting for once the data set is there.
 
     Raises:
         ValueError, FileNotFoundError: as `load_frozen_clip`.
     """
     backbone = cfg.MODEL.BACKBONE
+    if not is_local(backbone.NAME):
+        return None
     model = clip.load(backbone.NAME, backbone.get("ACTIVATION", "auto"))
     _check_size(cfg, model.visual.resolution)
     return model

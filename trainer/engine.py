@@ -55,7 +55,7 @@ class RepresentationTrainer(TrainerX):
 
     def check_cfg(self, cfg: Any) -> None:
         """Refuse a backbone that will not load, before the data set is read."""
-        self._clip: CLIP | None = check_backbone(cfg)
+        self._clip = check_backbone(cfg)
 
     def build_model(self) -> None:
         """Load CLIP, put the method around it, make optimizer, schedule and step."""

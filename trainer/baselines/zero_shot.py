@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY, TrainerX
 from trainer.backbone import check_backbone, load_frozen_clip, prompt_tokens
 from trainer.checkpoints.identity import fingerprint, identity_of
@@ -23,7 +22,7 @@ class ZeroshotCLIP(TrainerX):
 
     def check_cfg(self, cfg: Any) -> None:
         """Refuse a backbone that will not load, before the data set is read."""
-        self._clip: CLIP | None = check_backbone(cfg)
+        self._clip = check_backbone(cfg)
 
     @torch.no_grad()
     def build_model(self) -> None:

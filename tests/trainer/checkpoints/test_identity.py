@@ -325,7 +325,7 @@ def test_nothing_learned_is_not_evaluated(eurosat_root, clip_file, tmp_path, cap
     assert train.main(["--eval-only", *arguments]) == 2
     assert "--model-dir RUN" in capsys.readouterr().err
     assert train.main([*arguments, "OPTIM.MAX_EPOCH", "0"]) == 2
-    assert "OPTIM.MAX_EPOCH is 0" in capsys.readouterr().err
+    assert "OPTIM.MAX_EPOCH must be 1 or more; got 0" in capsys.readouterr().err
     assert not (tmp_path / "results.json").exists()
 
 

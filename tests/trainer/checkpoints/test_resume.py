@@ -133,7 +133,7 @@ def test_weights_that_do_not_fit_are_answered_with_the_file(adam):
     with pytest.raises(ValueError, match=r"runs/resume\.pt: The checkpoint does not fit: it lacks"):
         adam.restore(state)
     state["state_dict"] = {"w": "text"}
-    with pytest.raises(ValueError, match=r"'runs/resume\.pt' is no checkpoint"):
+    with pytest.raises(ValueError, match=r"'runs/resume\.pt' is not a checkpoint"):
         adam.restore(state)
 
 

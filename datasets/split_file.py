@@ -11,11 +11,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dassl.data.datasets import Datum
+from dassl.file_errors import read_text
 from dassl.utils import read_json
 from dassl.utils.pictures import IMAGE_SUFFIXES
 from datasets.base import Reader, Split
 from datasets.catalog import find
-from file_errors import read_text
 
 __all__ = [
     "SplitFileReader",

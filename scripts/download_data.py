@@ -17,9 +17,9 @@ from interpreter import require_torch
 if __name__ == "__main__":
     require_torch()
 
+from dassl.file_errors import in_one_sentence
 from datasets.catalog import find
 from datasets.download import download_dataset
-from file_errors import in_one_sentence
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -55,10 +55,24 @@ def test_the_reader_of_torch_files_needs_python_and_torch_alone():
         assert {name.split(".")[0] for name in names} <= allowed, path
 
 
-@pytest.mark.parametrize("name", ["file_errors.py", "interpreter.py", "run_files.py"])
+@pytest.mark.parametrize("name", ["dassl/file_errors.py", "interpreter.py", "run_files.py"])
 def test_what_every_package_may_use_needs_python_alone(name):
-    names = {name.split(".")[0] for name in imported_names(REPOSITORY / name)}
-    assert names <= {*sys.stdlib_module_names, "file_errors"}
+    names = imported_names(REPOSITORY / name)
+    names = {name.split(".")[0] for name in names if not name.startswith("dassl.file_errors")}
+    assert names <= set(sys.stdlib_module_names)
+
+
+def test_dassl_stands_alone(tmp_path):
+    """Other repositories link the folder in beside their own packages."""
+    (tmp_path / "dassl").symlink_to(REPOSITORY / "dassl")
+    script = (
+        "import dassl.engine, dassl.data, dassl.modeling.ops, dassl.utils; print(dassl.__file__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path) in done.stdout
 
 
 @pytest.mark.parametrize("how", ["path", "module"])

@@ -68,7 +68,7 @@ def clone(tmp_path):
     """The repository without its .venv; what a sweep starts is there."""
     folder = tmp_path / "clone"
     folder.mkdir()
-    for name in ("sweep", "scripts", "configs"):
+    for name in ("sweep", "scripts", "configs", "dassl"):
         shutil.copytree(REPOSITORY / name, folder / name)
     for path in (*REPOSITORY.glob("*.sh"), *REPOSITORY.glob("*.py")):
         shutil.copy(path, folder)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlretrieve
 
+from dassl.file_errors import read_text
 from dassl.utils.pictures import read_image
-from file_errors import read_text
 
 __all__ = [
     "check_availability",

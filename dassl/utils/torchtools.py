@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from dassl.file_errors import naming
 from dassl.utils import torchfile
 from dassl.utils.generators import restore_random_states
 from dassl.utils.restoring import check_checkpoint, check_kinds, restore_schedule, restoring
 from dassl.utils.tools import mkdir_if_missing
-from file_errors import naming
 
 __all__ = [
     "adjust_learning_rate",

@@ -53,6 +53,7 @@ def log_of_an_epoch(tmp_path, card, use_cuda=True):
     values = {"DATALOADER.TRAIN_X.BATCH_SIZE": 2, "TRAIN.PRINT_FREQ": 4, "USE_CUDA": use_cuda}
     trainer = Reporting(toy_cfg(tmp_path / "d", tmp_path / "out", "WholeStyle", **values))
     trainer.log = card.log
+    trainer.train_loader_x = list(trainer.train_loader_x)  # a sampler reads its indices
     trainer.run_epoch()
     events = [event for event in card.log if event in ("step", "item", "tolist")]
     return events[events.index("step") :]

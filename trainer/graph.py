@@ -115,6 +115,11 @@ class CapturedLoss:
         self._captured_version: int | None = None
         self._capture: _Capture | None = None
 
+    @property
+    def is_replaying(self) -> bool:
+        """Whether a graph was captured and found right."""
+        return self.is_on and self._capture is not None
+
     def __call__(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """(loss, logits) of the batch, detached."""
         signature = (image.shape, image.dtype, label.shape, label.dtype)

@@ -5,9 +5,8 @@ import copy
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from card import Recorder
 from clip import tokenize
 from clip.model import CLIP
 from conftest import PUBLISHED_SPEC, recipe, tensors
@@ -16,36 +15,6 @@ from trainer.graph import CudaGraph
 from trainer.method.build import build_mmrlpp
 from trainer.method.model import mmrl_loss
 from trainer.step import EncoderPrecision, TrainingStep
-
-
-class Recorder(TorchDispatchMode):
-    """A graph: the operations of a function, replayed into the memory of their first results."""
-
-    made = 0
-
-    def __init__(self):
-        super().__init__()
-        self.calls = []
-        self.replays = 0
-        Recorder.made += 1
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        self.calls.append((func, args, kwargs or {}, result))
-        return result
-
-    def capture(self, function):
-        with self:
-            return function()
-
-    @torch.no_grad()
-    def replay(self):
-        self.replays += 1
-        for func, args, kwargs, result in self.calls:
-            again = func(*args, **kwargs)
-            for old, new in zip(tree_leaves(result), tree_leaves(again), strict=True):
-                if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
-                    old.copy_(new)
 
 
 class Refusing(Recorder):

@@ -4,7 +4,9 @@ plain: the published amount of work, under autocast where PREC is amp. eager: ou
 loss and gradients launched as one CUDA graph. compiled: ours through torch.compile.
 """
 
+import copy
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +20,6 @@ from clip.model import CLIP, Sizes
 from trainer.graph import CudaGraph
 from trainer.method.build import build_mmrl, build_mmrlpp
 from trainer.method.model import MMRLModel, mmrl_loss
-from trainer.method.start_values import draw_start_values
 from trainer.published_values import prompts
 from trainer.step import EncoderPrecision, TrainingStep, compile_step, fuse
 
@@ -50,6 +51,7 @@ class Step(NamedTuple):
     training: TrainingStep | None  # None: an evaluation
 
 
+@cache
 def random_clip(sizes: Sizes) -> CLIP:
     """A CLIP of random weights, always the same: time does not depend on their values."""
     torch.manual_seed(0)
@@ -65,10 +67,10 @@ def random_clip(sizes: Sizes) -> CLIP:
 def build(
     setting: Setting, device: torch.device, sizes: Sizes, form: str
 ) -> tuple[MMRLModel, EncoderPrecision, Tensor]:
-    """(our model, its precision, prompts (C, 77)) with the papers' sizes and start values."""
+    """(our model, its precision, prompts (C, 77)) with the papers' sizes."""
     # the plain form multiplies in half precision under autocast, from float32 weights
     prec = "fp32" if form == "plain" else setting.prec
-    frozen = random_clip(sizes).to(device)
+    frozen = copy.deepcopy(random_clip(sizes)).to(device)  # drawing one takes seconds
     precision = EncoderPrecision(frozen, prec, "", device)
     dataset, names = class_list(setting.classes)
     tokens = tokenize(prompts(names, dataset)).to(device)
@@ -78,7 +80,10 @@ def build(
     else:
         common |= {"beta": 0.9, "layer_rank": 4, "projection_rank": 64}
         model = build_mmrlpp(frozen, tokens, alpha=0.7, **common)
-    draw_start_values(model.learner, frozen.sizes)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for p in model.learned().values():
+            p.copy_(0.02 * torch.randn(p.shape))  # on the CPU, so that every device has the same
     return model.to(device), precision, tokens
 
 
@@ -89,7 +94,7 @@ def make_step(
     sizes: Sizes = VIT_B16,
     make_graph: Callable[[], Any] = CudaGraph,
 ) -> Step:
-    """A training step of one of `FORMS`; equal start values and pictures whatever the form."""
+    """A training step of one of `FORMS`; equal values and pictures whatever the form."""
     ours, precision, tokens = build(setting, device, sizes, form)
     precision.set_mode(training=True)
     model: MMRLModel | PlainModel = PlainModel(ours, tokens) if form == "plain" else ours

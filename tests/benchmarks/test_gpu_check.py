@@ -178,7 +178,7 @@ def test_a_graph_that_switched_itself_off_is_a_failure(report, monkeypatch, tmp_
 
 @pytest.mark.parametrize("method", ["MMRL", pytest.param("MMRLpp", marks=pytest.mark.slow)])
 def test_forms_differ_in_time_alone(method):
-    """Equal start values and pictures: two steps end with the same loss."""
+    """Equal values and pictures: two steps end with the same loss."""
     setting = forms.Setting(method, "fp32", 3, 1)
     ends = []
     for form in ("plain", "eager", "graph"):

@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN = $(VENV)/bin/python
 JOBS ?= 2
 
-.PHONY: help demo test test-slow bench lint report-env
+.PHONY: help demo test test-slow bench gpu-check lint report-env
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,9 @@ test-slow: $(VENV)/.installed  ## what takes minutes; INSTALL_SLURM=1 lets it in
 
 bench: $(VENV)/.installed  ## time the fast form against the plain one; half an hour on 2 cores
 	$(RUN) -m benchmarks.run
+
+gpu-check: $(VENV)/.installed  ## numbers, runs, speed on one NVIDIA GPU; offline, 8 minutes; fails if anything is off
+	$(RUN) -m benchmarks.gpu_check
 
 lint: $(VENV)/.installed  ## check style and types; fails on any finding
 	$(VENV)/bin/ruff format --check .

@@ -130,7 +130,9 @@ def main(argv: list[str] | None = None) -> int:
                 row = measure_row(method, mode, classes, batch, repeat)
                 print(json.dumps(row), flush=True)
                 name = re.sub(r"\W+", "-", row["device"]).strip("-").lower()
-                write_row(row, RESULTS / f"{name}.csv")
+                # CARD.csv is make gpu-check's
+                suffix = "-bench" if pick_device().type == "cuda" else ""
+                write_row(row, RESULTS / f"{name}{suffix}.csv")
     return 0
 
 

@@ -39,7 +39,30 @@ EUROSAT_CLASSES = [
     "Sea or Lake",
 ]
 
+GAPS: list[float] = []  # relative differences that the running test has found
+
 torch.set_num_threads(1)  # the suite runs one worker a core
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--device cuda`: the published numbers on a GPU; `make gpu-check` asks for it."""
+    parser.addoption("--device", default="cpu", help="of the golden cases and the seeded runs")
+
+
+@pytest.fixture
+def device(request) -> torch.device:
+    return torch.device(request.config.getoption("--device"))
+
+
+@pytest.fixture(autouse=True)
+def record_gap(record_property):
+    """The largest of `GAPS`, into the report that `--junitxml` writes."""
+    from conftest import GAPS as gaps  # the tests' copy: pytest loads this file by its path
+
+    gaps.clear()
+    yield
+    if gaps:
+        record_property("gap", max(gaps))
 
 
 def load_recipe() -> ModuleType:

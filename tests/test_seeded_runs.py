@@ -20,7 +20,7 @@ import torchvision
 import train
 from clip import tokenize
 from clip.model import CLIP, Sizes
-from conftest import GOLDEN, REPOSITORY
+from conftest import GAPS, GOLDEN, REPOSITORY
 from trainer.checkpoints.keys import learned_state
 from trainer.method.build import build_mmrl, build_mmrlpp
 from trainer.method.start_values import draw_start_values
@@ -31,6 +31,8 @@ BASE_TO_NOVEL = ["DATASET.NUM_SHOTS", "4", "DATASET.SUBSAMPLE_CLASSES", "base", 
 FEW_SHOT = ["DATASET.NUM_SHOTS", "8", "DATASET.SUBSAMPLE_CLASSES", "all", "TASK", "FS"]
 BATCH = "DATALOADER.TRAIN_X.BATCH_SIZE"
 MADE_WITH = ("13.0.0", "0.29.1")  # Pillow and torchvision; others may round a pixel differently
+AMP_RTOL = 0.05  # of a loss; half precision rounds each product to 8 bits, or 11 on a GPU
+CPU = torch.device("cpu")
 # run: trainer, seed, NUM_WORKERS, yaml, options
 RUNS = {
     "mmrl_b2n_seed1": ("MMRL", 1, 0, "vit_b16", BASE_TO_NOVEL),
@@ -50,7 +52,7 @@ def world(tmp_path_factory):
     return folder
 
 
-def arguments(name, world, out):
+def arguments(name, world, out, device=CPU, prec="fp32"):
     trainer, seed, workers, yaml, options = RUNS[name]
     return [
         *("--root", str(world / "DATA"), "--backbone", str(world / "clip.pt")),
@@ -59,7 +61,8 @@ def arguments(name, world, out):
         *("--config-file", str(REPOSITORY / f"configs/trainers/{trainer}/{yaml}.yaml")),
         *("INPUT.SIZE", "(32,32)", "OPTIM.MAX_EPOCH", "3", *options),
         *("DATALOADER.NUM_WORKERS", str(workers), "TRAIN.CHECKPOINT_FREQ", "1"),
-        *(f"TRAINER.{trainer}.REP_DIM", "64", f"TRAINER.{trainer}.PREC", "fp32"),
+        *(f"TRAINER.{trainer}.REP_DIM", "64", f"TRAINER.{trainer}.PREC", prec),
+        *("USE_CUDA", str(device.type == "cuda")),
     ]
 
 
@@ -96,24 +99,41 @@ def names_of(paths):
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_run_with_the_seed_is_the_published_run(name, world, tmp_path):
-    want = published(name)
-    run = Recorder(arguments(name, world, tmp_path))
+def test_a_run_with_the_seed_is_the_published_run(name, world, tmp_path, device):
+    want, on_card = published(name), device.type != "cpu"
+    run = Recorder(arguments(name, world, tmp_path, device))
     start = part(want, "start/")
     assert start.keys() == run.start.keys()
     for key, value in start.items():
-        assert np.array_equal(run.start[key].numpy(), value), f"{key} starts elsewhere"
+        assert np.array_equal(run.start[key].cpu().numpy(), value), f"{key} starts elsewhere"
     run.trainer.train()
     assert run.paths == names_of(want["paths"].tolist())
     if (PIL.__version__, torchvision.__version__.split("+")[0]) == MADE_WITH:
         assert run.pixels == want["sha"].tolist()
-    np.testing.assert_allclose(run.losses, want["loss"], rtol=1e-5)
+    assert relative_gap(run.losses, want["loss"]) < (1e-3 if on_card else 1e-5)
     final = learned_state(run.trainer.model)
     for key, value in part(want, "final/").items():
-        gap = np.linalg.norm(final[key].numpy() - value) / max(np.linalg.norm(value), 1e-12)
-        assert gap < 1e-3, f"{key} ends {gap:.1e} away"
+        gap = np.linalg.norm(final[key].cpu().numpy() - value) / max(np.linalg.norm(value), 1e-12)
+        # AdamW divides by a gradient's size, so that rounding moves parameters more than losses
+        assert gap < (1e-2 if on_card else 1e-3), f"{key} ends {gap:.1e} away"
     results = run.trainer.results
-    assert (results["correct"], results["total"]) == (want["correct"], want["total"])
+    assert results["total"] == want["total"]
+    assert abs(results["correct"] - want["correct"]) <= on_card  # a score at the edge
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mmrl_b2n_seed1", "mmrlpp_b2n_seed1"])
+def test_amp_losses_stay_beside_those_of_float32(name, world, tmp_path, device):
+    run = Recorder(arguments(name, world, tmp_path, device, prec="amp"))
+    run.trainer.train()
+    assert relative_gap(run.losses, published(name)["loss"]) < AMP_RTOL
+
+
+def relative_gap(losses, want):
+    """The largest relative difference of two loss curves."""
+    gap = float(np.max(np.abs(np.array(losses) - want) / np.abs(want)))
+    GAPS.append(gap)
+    return gap
 
 
 def start(argv, cores, **more):

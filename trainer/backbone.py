@@ -25,6 +25,8 @@ def load_frozen_clip(
     Raises:
         RequestError: INPUT.SIZE is not the backbone's resolution.
     """
+    # torch lets a GPU's convolutions round float32 to 10 bits, though not its products
+    torch.backends.cudnn.allow_tf32 = False
     backbone = cfg.MODEL.BACKBONE
     print(f"Loading CLIP (backbone: {backbone.NAME})")
     model = loaded or clip.load(backbone.NAME, backbone.get("ACTIVATION", "auto"))

@@ -1,5 +1,6 @@
 """The trainer that MMRL and MMRL++ share: build, train, evaluate, resume, in Dassl's hooks."""
 
+import math
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ from trainer.step import EncoderPrecision, LossGuard, TrainingStep, compile_step
 
 __all__ = ["RepresentationTrainer"]
 
-_GUARD_INTERVAL = 20  # steps between looks at the loss on a GPU
+_GUARD_INTERVAL = 20  # steps between looks at the loss on a GPU, at least
 
 
 class RepresentationTrainer(TrainerX):
@@ -87,8 +88,9 @@ class RepresentationTrainer(TrainerX):
         self.step = TrainingStep(loss_of, self.optim, scaled=prec == "amp" and is_cuda)
         self._capture_step()
         self.scaler = self.step.scaler
-        # reading a loss makes the host wait for a GPU; a CPU has it at hand
-        self.guard = LossGuard(_GUARD_INTERVAL if is_cuda else 1)
+        # a CPU has the loss at hand; for a GPU the host waits, as it does when a line is printed
+        lines = math.ceil(_GUARD_INTERVAL / self.cfg.TRAIN.PRINT_FREQ)
+        self.guard = LossGuard(lines * self.cfg.TRAIN.PRINT_FREQ if is_cuda else 1)
 
     def _capture_step(self) -> None:
         """As TRAIN.GRAPH says; the compiler captures by itself, and chunks are run as they are."""

@@ -134,7 +134,8 @@ class TrainingStep:
 class LossGuard:
     """Stops training at a loss that is not finite.
 
-    Looking at a loss makes the host wait for a GPU, so there it is done every `interval` steps.
+    Looking at a loss makes the host wait for a GPU, so there it is done every `interval` steps, and
+    in an epoch's last, after which the model is saved.
     """
 
     def __init__(self, interval: int) -> None:

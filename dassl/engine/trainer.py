@@ -36,6 +36,7 @@ from dassl.utils import (
     save_checkpoint,
     tolist_if_not,
 )
+from dassl.utils.meters import read_values
 
 __all__ = [
     "AverageMeter",
@@ -230,8 +231,9 @@ class SimpleTrainer(TrainerBase):
             is_due = (self.batch_idx + 1) % frequency == 0 or num_batches < frequency
             if is_due or self.device.type == "cpu" or self.batch_idx + 1 == num_batches:
                 averages = []
-                for index, summary, lr in unread:
-                    metrics.update(summary)
+                read = read_values([summary for _, summary, _ in unread])
+                for (index, _, lr), values in zip(unread, read, strict=True):
+                    metrics.update(values)
                     means = {name: meter.avg for name, meter in metrics.meters.items()}
                     averages.append((index, means | {"lr": lr}))
                 unread.clear()

@@ -5,7 +5,33 @@ from typing import Any
 
 import torch
 
-__all__ = ["AverageMeter", "MetricMeter"]
+__all__ = ["AverageMeter", "MetricMeter", "read_values"]
+
+
+def read_values(summaries: list[Any]) -> list[Any]:
+    """The summaries of some steps, their float32 tensors of one element as numbers.
+
+    They come in one transfer, so that the host waits for a GPU once.
+    """
+    if len(summaries) < 2:  # the meters read them as well
+        return summaries
+    tensors = [v for s in summaries if isinstance(s, dict) for v in s.values() if _is_figure(v)]
+    if not tensors:
+        return summaries
+    figures = [tensor.detach().reshape(1).to(tensors[0].device) for tensor in tensors]
+    values = iter(torch.cat(figures).tolist())
+    return [
+        {name: next(values) if _is_figure(value) else value for name, value in s.items()}
+        if isinstance(s, dict)
+        else s
+        for s in summaries
+    ]
+
+
+def _is_figure(value: Any) -> bool:
+    # other types would be rounded on the way; the meters read those one by one
+    is_float = isinstance(value, torch.Tensor) and value.dtype == torch.float32
+    return is_float and value.numel() == 1
 
 
 class AverageMeter:

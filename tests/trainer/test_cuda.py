@@ -86,6 +86,38 @@ def test_a_step_waits_for_nothing(card, make_trainer):
         assert card.log == []
 
 
+def test_an_epoch_waits_only_where_a_line_is_printed(card, make_trainer, capsys):
+    """Ten batches, a line every five: the host reads the card's values in the fifth and tenth."""
+    trainer, batch = make_trainer("TRAIN.PRINT_FREQ", "5", "TRAIN.GRAPH", "False")
+    trainer.train_loader_x, trainer.max_epoch = [batch] * 10, 1
+    waits, step = [], trainer.forward_backward
+
+    def note(batch):
+        waits.append(len(card.log))  # what was read before this batch's step
+        return step(batch)
+
+    trainer.forward_backward = note
+    card.log.clear()
+    trainer.run_epoch()
+    assert waits[:5] == [0] * 5
+    assert waits[5:] == [1] * 5  # loss and accuracy of five steps come together
+    assert len(card.log) == 3  # the loss is checked before the model is saved
+    assert capsys.readouterr().out.count("batch [") == 2
+
+
+@pytest.mark.parametrize(
+    ("frequency", "read_in"), [(1, [20, 40]), (3, [21, 42]), (30, [30]), (100, [])]
+)
+def test_losses_are_checked_where_a_line_is_printed(frequency, read_in, card, make_trainer):
+    trainer, _ = make_trainer("TRAIN.PRINT_FREQ", str(frequency), "TRAIN.GRAPH", "False")
+    found, one = [], torch.tensor(1.0)
+    for number in range(1, 46):
+        card.log.clear()
+        trainer.guard.add(number, one, is_last=False)
+        found += [number] if card.log else []
+    assert found == read_in
+
+
 @pytest.mark.parametrize(("num_batches", "read_at"), [(100, 20), (7, 7)])
 def test_losses_are_read_every_twenty_steps_and_in_the_last(
     card, make_trainer, num_batches, read_at
@@ -119,6 +151,12 @@ def test_a_step_whose_gradients_overflow_is_left_out(card, make_trainer):
     trainer.forward_backward(batch)
     assert torch.equal(learned(trainer), before)
     assert trainer.scaler.get_scale() == 2.0**126
+
+
+def test_float32_is_not_rounded_in_the_patches(card, make_trainer, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    make_trainer()
+    assert not torch.backends.cudnn.allow_tf32
 
 
 def test_only_amp_scales_its_loss(card, make_trainer):

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from clip import tokenize
 from clip.model import CLIP
@@ -94,9 +95,12 @@ class Operations(TorchDispatchMode):
     def __init__(self):
         super().__init__()
         self.libraries = set()
+        self.copied = []  # operations that bring tensors over from the CPU
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         self.libraries.add(func.namespace)
+        found = [x.device.type for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
+        self.copied += [str(func)] if "cpu" in found else []
         return func(*args, **(kwargs or {}))
 
 
@@ -117,6 +121,7 @@ def test_training_forward_stays_on_the_card(method, prec, request):
         assert_all_on(training_step(model, "cuda")[1], "cuda")
     assert "aten" in operations.libraries
     assert "mkldnn" not in operations.libraries  # it has no kernels for a GPU
+    assert operations.copied == []  # a captured graph must not wait for pageable memory
 
 
 @every_model
@@ -169,7 +174,9 @@ def test_every_learned_tensor_gets_its_gradient_where_it_is(method, prec):
     model.to("meta").train()
     EncoderPrecision(frozen, prec, "", CUDA).set_mode(training=True)
     loss, _ = training_step(model, "meta")
-    loss.backward()
+    with Operations() as operations:
+        loss.backward()
+    assert operations.copied == []
     assert_all_on([p.grad for p in model.learned().values()], "meta")
     assert all(p.grad.shape == p.shape for p in model.learned().values())
     assert all(p.grad is None for p in model.parameters() if not p.requires_grad)

@@ -1,49 +1,20 @@
 """The captured step, with a stand-in that records and replays operations on a CPU."""
 
+import contextlib
 import copy
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from card import Recorder
 from clip import tokenize
 from clip.model import CLIP
 from conftest import PUBLISHED_SPEC, recipe, tensors
 from trainer.config import build_config
+from trainer.graph import CudaGraph
 from trainer.method.build import build_mmrlpp
 from trainer.method.model import mmrl_loss
 from trainer.step import EncoderPrecision, TrainingStep
-
-
-class Recorder(TorchDispatchMode):
-    """A graph: the operations of a function, replayed into the memory of their first results."""
-
-    made = 0
-
-    def __init__(self):
-        super().__init__()
-        self.calls = []
-        self.replays = 0
-        Recorder.made += 1
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        self.calls.append((func, args, kwargs or {}, result))
-        return result
-
-    def capture(self, function):
-        with self:
-            return function()
-
-    @torch.no_grad()
-    def replay(self):
-        self.replays += 1
-        for func, args, kwargs, result in self.calls:
-            again = func(*args, **kwargs)
-            for old, new in zip(tree_leaves(result), tree_leaves(again), strict=True):
-                if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
-                    old.copy_(new)
 
 
 class Refusing(Recorder):
@@ -139,6 +110,94 @@ def test_a_graph_that_fails_is_off_for_the_run(graph_class, reason, capsys):
     out = capsys.readouterr().out
     assert out.startswith(f"TRAIN.GRAPH is off: {reason}")
     assert out.count("\n") == 1
+
+
+def test_a_first_batch_that_overflows_is_not_compared(capsys):
+    """Its gradients say nothing about a replay's, so the next batch is captured."""
+    step, learned, _ = make(Recorder)
+    scaled, scale = step.captured.differentiate, torch.tensor(float("inf"))
+
+    def differentiate(image, label):
+        loss, logits = scaled(image, label)
+        for p in learned.values():
+            p.grad = p.grad * scale
+        return loss, logits
+
+    step.captured.differentiate = differentiate
+    first, *others = batches(4, 4, 4)
+    step.captured(*first)
+    assert step.captured.is_on
+    assert not next(iter(learned.values())).grad.isfinite().all()
+    scale.fill_(1.0)
+    for batch in others:
+        step.captured(*batch)
+    assert step.captured.is_on
+    assert step.captured._capture.graph.replays == 2  # of the second, to compare, and the third
+    assert capsys.readouterr().out == ""
+
+
+class Streams:
+    """What `CudaGraph` asks of torch.cuda, noted in order; a failing capture leaves its stream."""
+
+    def __init__(self, monkeypatch, fails=False):
+        self.log, self.fails, self.current = [], fails, self.Stream("first")
+        for name in ("CUDAGraph", "Stream", "current_stream", "set_stream", "stream", "graph"):
+            monkeypatch.setattr(torch.cuda, name, getattr(self, name))
+
+    class Stream:
+        def __init__(self, name="own"):
+            self.name = name
+
+        def wait_stream(self, other):
+            """Orders work on a device."""
+
+    class CUDAGraph:
+        replays = 0
+
+        def replay(self):
+            self.replays += 1
+
+    def current_stream(self):
+        return self.current
+
+    def set_stream(self, stream):
+        self.current = stream
+
+    @contextlib.contextmanager
+    def stream(self, stream):
+        before, self.current = self.current, stream
+        yield
+        self.current = before
+
+    @contextlib.contextmanager
+    def graph(self, graph, stream, capture_error_mode):
+        self.log.append(capture_error_mode)
+        self.current = stream
+        yield
+        if self.fails:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    def note(self):
+        self.log.append(self.current.name)
+        return len(self.log)
+
+
+def test_a_cuda_graph_warms_up_where_it_records(monkeypatch):
+    streams = Streams(monkeypatch)
+    graph = CudaGraph()
+    assert graph.capture(streams.note) == 4
+    # other threads may go on meanwhile: one of them pins the loader's batches
+    assert streams.log == ["own", "own", "thread_local", "own"]
+    assert streams.current.name == "first"
+    graph.replay()
+    assert graph.graph.replays == 1
+
+
+def test_a_capture_that_fails_gives_the_stream_back(monkeypatch):
+    streams = Streams(monkeypatch, fails=True)
+    with pytest.raises(RuntimeError, match="during capture"):
+        CudaGraph().capture(streams.note)
+    assert streams.current.name == "first"
 
 
 def test_graph_takes_three_values():

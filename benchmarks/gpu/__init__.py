@@ -1,0 +1,1 @@
+"""The parts of `make gpu-check`, each a question to one GPU."""

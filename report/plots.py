@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from report.cells import Protocol, RowKind, Table
-from report.render import method_of
 from report.results import Result
 from report.tables import BASE, NOVEL
 
@@ -58,7 +57,7 @@ def _base_against_novel(tables: Sequence[Table]) -> str:
         rows = [row for row in table.rows if row.kind is RowKind.DATASET]
         points = [(row.name, row.cells[BASE].mean, row.cells[NOVEL].mean) for row in rows]
         points = [point for point in points if None not in point]
-        label = method_of(table)
+        label = table.method
         axes.scatter([p[1] for p in points], [p[2] for p in points], label=label, s=28)
         for name, base, novel in points:
             axes.annotate(name, (base, novel), (4, 3), textcoords="offset points", fontsize=7)
@@ -74,7 +73,7 @@ def _few_shot_curves(tables: Sequence[Table]) -> str:
         for row in table.rows:
             means = [row.cells[column].mean for column in table.columns]
             style = {"lw": 2.5} if row.kind is RowKind.AVERAGE else {"lw": 1, "alpha": 0.6}
-            label = f"{method_of(table)}, {row.name}"
+            label = f"{table.method}, {row.name}"
             axes.plot(shots, means, marker="o", ms=3, label=label, **style)
     axes.set_xscale("log", base=2)
     axes.set(xlabel="shots", ylabel="accuracy, %")

@@ -115,7 +115,9 @@ class RunResults:
 
     def write(self) -> Path:
         """Write the file and return its path; a folder that has it is a finished run."""
-        write_atomically(json.dumps(self.values, indent=2, ensure_ascii=False) + "\n", self.path)
+        text = json.dumps(self.values, indent=2, ensure_ascii=False) + "\n"
+        # Half of a character, as in file names that are not UTF-8, becomes an escape of JSON.
+        write_atomically(text.encode("utf-8", "backslashreplace").decode(), self.path)
         return self.path
 
 

@@ -4,6 +4,7 @@ What cannot stand in it is named: refused with what it collides with, or left ou
 """
 
 import functools
+import reprlib
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
@@ -128,9 +129,17 @@ def _difference(one: Result, two: Result) -> str | None:
         for key in sorted(before.keys() & now.keys() - {"SEED", _BACKBONE}):
             if before[key] != now[key]:
                 return _unlike(key, before[key], now[key])
-    if one.total is not None and two.total is not None and one.total != two.total:
-        return _unlike("the number of evaluated pictures", one.total, two.total)
-    return _other_backbone(one, two) or _other_split(one, two)
+    return (
+        _other("the number of evaluated pictures", one.total, two.total)
+        or _other("TEST.SPLIT", one.split, two.split)
+        or _other("the list of class names", one.classnames, two.classnames)
+        or _other_backbone(one, two)
+    )
+
+
+def _other(key: str, one: object, two: object) -> str | None:
+    is_known = one is not None and two is not None
+    return _unlike(key, one, two) if is_known and one != two else None
 
 
 def _other_backbone(one: Result, two: Result) -> str | None:
@@ -144,14 +153,9 @@ def _other_backbone(one: Result, two: Result) -> str | None:
     return _unlike(_BACKBONE, *names) if all(names) and names[0] != names[1] else None
 
 
-def _other_split(one: Result, two: Result) -> str | None:
-    if one.split and two.split and one.split != two.split:
-        return _unlike("TEST.SPLIT", one.split, two.split)
-    return None
-
-
 def _unlike(key: str, one: object, two: object) -> str:
-    return plain(f"{key} is {one} in the first and {two} in the second")
+    values = (reprlib.repr(value) if isinstance(value, list) else value for value in (one, two))
+    return plain("{} is {} in the first and {} in the second".format(key, *values))
 
 
 @functools.cache

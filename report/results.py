@@ -1,7 +1,7 @@
 """Folders of finished runs -> their results, as far as tables need them, and what is not one."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +31,7 @@ class Result(NamedTuple):
     folder: Path
     split: str | None = None  # that was evaluated
     total: int | None = None  # pictures that were evaluated
+    classnames: Sequence[str] | None = None  # that were told apart
     settings: Mapping[str, Any] = {}  # that change numbers, by full key; empty if not recorded
     backbone_sha256: str = ""  # of the frozen CLIP; empty if not recorded
 
@@ -78,6 +79,7 @@ def _result_of(results: RunResults) -> Result:
         folder=results.path.parent,
         split=results.split,
         total=results.total,
+        classnames=results.classnames,
         settings=identity.settings if identity else plain_settings(config),
         backbone_sha256=identity.backbone_sha256 if identity else "",
     )

@@ -13,12 +13,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from dassl.file_errors import in_one_sentence
 from interpreter import require_torch
 
 if __name__ == "__main__":
     require_torch()
 
+from dassl.file_errors import in_one_sentence
 from report.checks import left_out, refusals, usable
 from report.plots import draw_all
 from report.render import to_csv, to_html, to_latex, to_markdown

@@ -1,7 +1,6 @@
 """Cells against figures computed by hand; missing seeds; the page."""
 
 import csv
-import io
 import json
 import re
 
@@ -9,30 +8,11 @@ import pytest
 
 from datasets.catalog import ELEVEN, VARIANTS
 from report.paper import NUMBERS
+from report_tree import cells, write
 from scripts import parse_test_res, report
 from sweep.runs import PROTOCOLS
 
 OTHERS = "Base to novel, other data sets"
-NAMES = {"eurosat": "EuroSAT", "dtd": "DescribableTextures", "imagenet": "ImageNet"}
-
-
-def write(root, trainer, dataset, task, subsample, shots, seed, accuracy):
-    folder = root / f"{task}-{subsample}-{shots}" / dataset / trainer / f"seed{seed}"
-    folder.mkdir(parents=True)
-    results = {
-        "trainer": trainer, "dataset": NAMES.get(dataset, dataset), "task": task, "seed": seed,
-        "subsample_classes": subsample, "num_shots": shots, "accuracy": accuracy,
-        "error_rate": 100 - accuracy, "macro_f1": accuracy,
-    }  # fmt: skip
-    (folder / "results.json").write_text(json.dumps(results))
-    return folder
-
-
-def cells(root, *args):
-    code = report.main([str(root), *args])
-    text = (root / "report" / "report.csv").read_text()
-    rows = csv.DictReader(io.StringIO(text))
-    return code, {(r["table"], r["row"], r["column"]): r for r in rows}
 
 
 def test_base_to_novel_equals_figures_by_hand(tmp_path):

@@ -144,10 +144,7 @@ class Table(NamedTuple):
     @property
     def caption(self) -> str:
         """Title, method, shots, and what else all rows have in common."""
-        shots = shots_text(self.shots)
-        if not self.shots:
-            shots = f"{listed(column.shots for column in self.columns)} shots"
-        shots = shots.replace("-1 shots", "all training pictures")
+        shots = shots_text(*([self.shots] if self.shots else (c.shots for c in self.columns)))
         parts = [self.title, self.method, shots, self.backbone]
         parts += ["validation pictures"] if self.is_validation else []
         return ", ".join(part for part in parts if part)
@@ -163,11 +160,14 @@ class Table(NamedTuple):
         ]
 
 
-def shots_text(shots: int) -> str:
-    """`1 shot`, `16 shots`; -1 stands for all pictures."""
-    if shots < 0:
-        return "all training pictures"
-    return f"{shots} shot{'' if shots == 1 else 's'}"
+def shots_text(*shots: int) -> str:
+    """`1 shot`, `4, 8 and 16 shots`; -1 stands for all pictures."""
+    counts = [str(count) for count in shots if count > 0]
+    words = ["all training pictures"] if min(shots) < 0 else []
+    if counts:
+        joined = " and ".join(part for part in (listed(counts[:-1]), counts[-1]) if part)
+        words.insert(0, f"{joined} shot{'' if counts == ['1'] else 's'}")
+    return " and ".join(words)
 
 
 def seeds_text(seeds: Sequence[int]) -> str:

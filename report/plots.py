@@ -163,6 +163,7 @@ def _curves(logs: Sequence[tuple[str, list[float]]]) -> str:
         epochs = range(1, len(losses) + 1)
         axes.plot(epochs, losses, label=label, lw=0.8, alpha=0.7, color=colours[trainer])
     axes.set(xlabel="epoch", ylabel="loss, nats")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     handles = {line.get_label(): line for line in axes.lines}
     axes.legend(handles.values(), handles.keys(), frameon=False, fontsize=8)
     return _svg(figure)

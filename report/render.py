@@ -107,7 +107,8 @@ def to_latex(tables: Sequence[Table]) -> str:
 
 
 def _latex_table(table: Table) -> str:
-    parts = ["\\begin{table}\n\\centering", f"\\caption{{{in_latex(table.caption)}}}"]
+    caption = f"{table.caption}. {_latex_legend(table)}"
+    parts = ["\\begin{table}\n\\centering", f"\\caption{{{in_latex(caption)}}}"]
     parts.append(f"\\begin{{tabular}}{{l{'r' * len(table.columns)}}}\n\\hline")
     parts.append(f" & {' & '.join(_titles(table))} \\\\\n\\hline")
     for row in table.rows:
@@ -117,6 +118,16 @@ def _latex_table(table: Table) -> str:
     parts.extend(f"\\par\\footnotesize {in_latex(s)}" for s in (*table.notes, *table.missing))
     parts.append("\\end{table}\n")
     return "\n".join(parts)
+
+
+def _latex_legend(table: Table) -> str:
+    cells = [cell for row in table.rows for cell in row.cells.values()]
+    text = "Mean and spread over seeds in percent"
+    if any(cell.published is not None for cell in cells):
+        text += "; in brackets the published number"
+    if any(column.is_derived for column in table.columns):
+        text += "; H is the harmonic mean of the mean accuracies"
+    return f"{text}."
 
 
 def _latex(cell: Cell | None) -> str:

@@ -136,7 +136,9 @@ class Runs(NamedTuple):
 
     def may_average(self, rows: Sequence[Row]) -> bool:
         """Whether an average over the rows is one over the same seeds everywhere."""
-        return bool(rows) and (self.partial or not _has_gaps(rows))
+        # One own data set is no average of anything.
+        is_worth_it = bool(rows) if self.group.is_published else len(rows) > 1
+        return is_worth_it and (self.partial or not _has_gaps(rows))
 
     def average(self, name: str, columns: Sequence[Column], rows: Sequence[Row]) -> Row:
         """The row of means over `rows`, beside the papers' averages."""

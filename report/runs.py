@@ -1,10 +1,10 @@
 """Results -> the runs of one table each, and the papers' numbers that are of such runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
 from statistics import mean
 from typing import NamedTuple
 
-from clip import available_models
 from datasets.catalog import CATALOG, VARIANTS
 from report.cells import Cell, Column, Protocol, Row, RowKind, Table, shots_text
 from report.paper import AVERAGED, BACKBONE, SHOTS, Paper, Published
@@ -106,11 +106,15 @@ class Runs(NamedTuple):
         """Whether the papers' numbers are of such runs."""
         group = self.group
         shots = {0, SHOTS} if group.trainer != _UNTRAINED else {group.shots}
-        # A weights file may hold any CLIP; a name is known not to be the papers'.
-        is_other = group.backbone in available_models() and group.backbone != BACKBONE
+        is_other = group.backbone not in ("", BACKBONE) and not self.has_file
         return (
             group.is_published and group.shots in shots and not is_other and not group.is_validation
         )
+
+    @property
+    def has_file(self) -> bool:
+        """Whether the CLIP is of a file, which may be the papers' as well as any other."""
+        return bool(PurePath(self.group.backbone).suffix)
 
     def by_seed(self, **wanted: object) -> dict[int, float]:
         """Seed -> accuracy of the runs with these fields."""
@@ -171,6 +175,11 @@ class Runs(NamedTuple):
             notes.append(
                 f"The papers' numbers are of {shots_text(SHOTS)}, {BACKBONE} and test pictures; "
                 "none stands beside these runs."
+            )
+        elif self.group.is_published and self.has_file:
+            notes.append(
+                f"The papers' numbers are of {BACKBONE}; whether {self.group.backbone} is that "
+                "CLIP is not known here."
             )
         whole = AVERAGED[self.group.protocol]
         absent = [name for name in _ORDER if name in whole - set(self.datasets)]

@@ -9,8 +9,8 @@ import torch
 import clip
 from demo.data import CLASSES, COUNTS, write_data
 from demo.pretrain import WEIGHTS, contrastive_loss, expand, main, to_pixels
-from demo.run import summarise
 from demo.run import main as run_demo
+from demo.run import summarise
 from demo.world import COLOURS, SHAPES, STUDIO, TEXTURES, render
 from report.cells import harmonic_cell
 

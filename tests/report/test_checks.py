@@ -2,12 +2,14 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
 from datasets.catalog import ELEVEN
-from report.checks import left_out
-from report.results import read_results
+from report.checks import left_out, refusals
+from report.results import Result, read_results
+from report.tables import build_tables
 from report_tree import cells, write, write_pairs
 from scripts import report
 from trainer.checkpoints.identity import Identity, seal
@@ -105,6 +107,29 @@ def test_another_clip_makes_another_table(tmp_path, capsys):
     assert "## Base to novel, MMRL, 16 shots, ViT-B/16\n" in text
     other = text[text.index("16 shots, ViT-B/32") :]
     assert "85.67" not in other  # published for dtd
+
+
+def made_with(backbone, sha, dataset, seed=1):
+    settings = {"MODEL.BACKBONE.NAME": backbone}
+    return Result(
+        "MMRL", dataset, True, "FS", "all", 16, seed, 80.0, Path(backbone),
+        settings=settings, backbone_sha256=sha,
+    )  # fmt: skip
+
+
+def test_one_clip_in_two_files_makes_one_table():
+    runs = [made_with("ViT-B/16", "a" * 64, "dtd"), made_with("clip.pt", "a" * 64, "eurosat")]
+    (table,) = build_tables(runs, [1], False)
+    assert table.caption == "Few shots, MMRL, 16 shots, ViT-B/16"
+    assert refusals([runs[0], made_with("clip.pt", "a" * 64, "dtd", 2)]) == []
+
+
+def test_two_clips_in_files_of_one_name_make_two_tables():
+    runs = [made_with("clip.pt", sha * 64, name) for sha, name in (("a", "dtd"), ("b", "eurosat"))]
+    captions = {table.caption for table in build_tables(runs, [1], False)}
+    assert captions == {f"Few shots, MMRL, 16 shots, clip.pt ({sha * 12})" for sha in "ab"}
+    (sentence,) = refusals([runs[0], made_with("clip.pt", "b" * 64, "dtd", 2)])
+    assert "the fingerprint of clip.pt is aaaaaaaaaaaa in the first and bbbbbbbbbbbb" in sentence
 
 
 def test_own_sets_and_the_demo_have_a_table_of_their_own(tmp_path):

@@ -14,6 +14,7 @@ __all__ = ["Found", "Result", "read_results"]
 
 # By both names, since programs of other people write the one or the other.
 _STEMS = {name.lower(): entry.config for entry in CATALOG for name in (entry.name, entry.config)}
+_MOST_SHOTS = 10**9
 _OWN_PICTURES = "Folder"  # the reader of every own set, whose name therefore says nothing
 
 
@@ -64,16 +65,26 @@ def read_results(folder: Path) -> Found:
 
 
 def _result_of(results: RunResults) -> Result:
+    """The result of a run's file.
+
+    Raises:
+        ValueError: the file lacks what a table needs, or is not what was written.
+    """
     identity = Identity.read(results.values, str(results.path))
     config = results.config or {}
     dataset, is_published = _name_of(results, config)
+    shots = results.need("num_shots")
+    if shots == 0 or not -1 <= shots < _MOST_SHOTS:
+        raise ValueError(
+            f"{results.path} does not hold a run's results: num_shots is {shots}; remove it"
+        )
     return Result(
         trainer=plain(results.need("trainer")),
         dataset=dataset,
         is_published=is_published,
         task=results.need("task"),
         subsample=results.need("subsample_classes"),
-        shots=results.need("num_shots"),
+        shots=shots,
         seed=results.need("seed"),
         accuracy=results.need("accuracy"),
         folder=results.path.parent,

@@ -149,6 +149,8 @@ def test_own_sets_and_the_demo_have_a_table_of_their_own(tmp_path):
     assert not any(row["published"] for key, row in found.items() if key[0] == OTHERS)
 
 
+WHOLE = {"accuracy": 9.0, "trainer": "MMRL", "dataset": "EuroSAT", "task": "FS", "seed": 1}
+WHOLE |= {"subsample_classes": "all", "num_shots": 1}
 DAMAGED = {
     "torn": '{"trainer": "MMRL", "data',
     "empty": "",
@@ -157,6 +159,7 @@ DAMAGED = {
     "text": '"results"',
     "wrong type": json.dumps({"accuracy": "high"}),
     "wrong shots": json.dumps({"accuracy": 9.0, "num_shots": "16"}),
+    "no shots": json.dumps(WHOLE | {"num_shots": 0}),
     "not a number": json.dumps({"accuracy": math.nan}),
     "too much": json.dumps({"accuracy": 900.0}),
     "negative": json.dumps({"accuracy": -1}),

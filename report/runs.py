@@ -1,5 +1,6 @@
 """Results -> the runs of one table each, and the papers' numbers that are of such runs."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from statistics import mean
@@ -68,16 +69,17 @@ def _place(group: Group) -> tuple[object, ...]:
 
 def _backbones(results: Sequence[Result]) -> list[str]:
     """Each result's CLIP by name: one name for one CLIP, also if it is in two files."""
-    names: dict[str, str] = {}
-    for r in results:
-        names.setdefault(r.backbone_sha256, str(r.settings.get("MODEL.BACKBONE.NAME", "")))
-    twice = {name for name in names.values() if list(names.values()).count(name) > 1}
+    named = [str(r.settings.get("MODEL.BACKBONE.NAME", "")) for r in results]
+    name_of: dict[str, str] = {}
+    for r, name in zip(results, named, strict=True):
+        if r.backbone_sha256:
+            name_of.setdefault(r.backbone_sha256, name)
+    owners = Counter(name_of.values())
     found = []
-    for r in results:
-        own = str(r.settings.get("MODEL.BACKBONE.NAME", ""))
-        name = names[r.backbone_sha256] if r.backbone_sha256 else own
-        mark = f" ({r.backbone_sha256[:12]})" if r.backbone_sha256 and name in twice else ""
-        found.append(plain(f"{name}{mark}"))
+    for r, name in zip(results, named, strict=True):
+        shown = name_of.get(r.backbone_sha256, name)
+        mark = f" ({r.backbone_sha256[:12]})" if r.backbone_sha256 and owners[shown] > 1 else ""
+        found.append(plain(f"{shown}{mark}"))
     return found
 
 

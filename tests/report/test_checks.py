@@ -124,6 +124,12 @@ def test_one_clip_in_two_files_makes_one_table():
     assert refusals([runs[0], made_with("clip.pt", "a" * 64, "dtd", 2)]) == []
 
 
+def test_runs_of_an_earlier_version_join_those_of_the_clip_of_their_name():
+    runs = [made_with("ViT-B/16", "", "dtd"), made_with("ViT-B/16", "a" * 64, "eurosat")]
+    (table,) = build_tables(runs, [1], False)
+    assert table.caption.endswith("16 shots, ViT-B/16")
+
+
 def test_two_clips_in_files_of_one_name_make_two_tables():
     runs = [made_with("clip.pt", sha * 64, name) for sha, name in (("a", "dtd"), ("b", "eurosat"))]
     captions = {table.caption for table in build_tables(runs, [1], False)}

@@ -69,12 +69,10 @@ def _pair_averages(runs: Runs, rows: Sequence[Row]) -> list[Row]:
 
 
 def _h_of_averages(average: Row, rows: Sequence[Row]) -> float | None:
-    """None unless both averages are over the same data sets."""
-    pairs = [(row.cells[BASE].mean, row.cells[NOVEL].mean) for row in rows]
+    """None unless both averages are over the same data sets and seeds."""
     base, novel = average.cells[BASE].mean, average.cells[NOVEL].mean
-    if base is None or novel is None or any((b is None) != (n is None) for b, n in pairs):
-        return None
-    return harmonic_mean(base, novel)
+    is_uneven = any(row.cells[BASE].missing != row.cells[NOVEL].missing for row in rows)
+    return None if is_uneven or base is None or novel is None else harmonic_mean(base, novel)
 
 
 def _from_source(runs: Runs) -> Table:

@@ -5,6 +5,7 @@ The standard library alone: a sweep reads results with a Python that may have no
 
 import json
 import os
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from dassl.errors import RequestError, naming
 __all__ = ["RESULTS_FILE", "RunResults", "write_atomically"]
 
 RESULTS_FILE = "results.json"
-_TEXT, _COUNT, _FIGURE = (str,), (int,), (int, float)
+_TEXT, _COUNT, _FIGURE = (str,), (int,), (int, float)  # figures are in percent
 _KINDS: dict[str, tuple[type, ...]] = {
     "trainer": _TEXT,
     "dataset": _TEXT,
+    "dataset_label": _TEXT,
     "task": _TEXT,
     "subsample_classes": _TEXT,
     "num_shots": _COUNT,
@@ -45,6 +47,7 @@ class RunResults:
     path: Path
     trainer: str | None = None
     dataset: str | None = None  # registered name
+    dataset_label: str | None = None  # what people call an own data set
     task: str | None = None
     subsample_classes: str | None = None
     num_shots: int | None = None  # a class
@@ -71,10 +74,10 @@ class RunResults:
             raise RequestError(f"{path} does not hold a run's results; remove it")
         fields = {key: values[key] for key in _KINDS if key in values}
         for key, value in fields.items():
-            # To Python, True is a whole number.
-            if isinstance(value, bool) or not isinstance(value, _KINDS[key]):
+            if not _is_kind(value, _KINDS[key]):
                 raise RequestError(
-                    f"{path} does not hold a run's results: {key} is {value!r}; remove it"
+                    f"{path} does not hold a run's results: {key} is {reprlib.repr(value)}; "
+                    "remove it"
                 )
         return cls(values, path, **fields)
 
@@ -112,8 +115,16 @@ class RunResults:
 
     def write(self) -> Path:
         """Write the file and return its path; a folder that has it is a finished run."""
-        write_atomically(json.dumps(self.values, indent=2, ensure_ascii=False) + "\n", self.path)
+        text = json.dumps(self.values, indent=2, ensure_ascii=False) + "\n"
+        # Half of a character, as in file names that are not UTF-8, becomes an escape of JSON.
+        write_atomically(text.encode("utf-8", "backslashreplace").decode(), self.path)
         return self.path
+
+
+def _is_kind(value: Any, kinds: tuple[type, ...]) -> bool:
+    # To Python, True is a whole number; "not a number" fails every comparison.
+    is_one = isinstance(value, kinds) and not isinstance(value, bool)
+    return is_one and (kinds is not _FIGURE or 0 <= value <= 100)
 
 
 def write_atomically(text: str, path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from benchmarks.rates import Rates, loading_rate, measured_rates
 from benchmarks.roofline import CARDS, EFFICIENCY, modelled_rates
+from dassl.errors import RequestError
 from datasets.catalog import find
 from sweep.runs import PROTOCOLS, Run, list_runs
 from trainer.config import build_config
@@ -119,13 +120,13 @@ def choose_rates(card: str) -> list[Rates]:
     A card that was measured is not modelled.
 
     Raises:
-        ValueError: there is none; the known ones are listed.
+        RequestError: there is none; the known ones are listed.
     """
     measured = measured_rates()
     names = [*measured, *(name for name in CARDS if not any(name in m for m in measured))]
     chosen = [name for name in names if card.lower() in name.lower()]
     if not chosen:
-        raise ValueError(f"No card is called {card!r}; choose from {', '.join(names)}")
+        raise RequestError(f"No card is called {card!r}; choose from {', '.join(names)}")
     return [measured[name] if name in measured else modelled_rates(name) for name in chosen]
 
 
@@ -184,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--cores and --pictures-per-second are above 0, --start-seconds is not below")
     try:
         chosen = choose_rates(args.card)
-    except ValueError as error:
+    except RequestError as error:
         parser.error(str(error))
     sharing = "each on its own" if args.no_share else "those of the same pictures in one pass"
     print(

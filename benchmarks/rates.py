@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dassl.errors import RequestError
+
 __all__ = ["Rates", "Row", "loading_rate", "measured_rates", "rates_from"]
 
 RESULTS = Path(__file__).with_name("results")
@@ -42,12 +44,12 @@ def rates_from(machine: str, kind: str, rows: Sequence[Row]) -> Rates:
     """Fit the training rows, each to the same relative error; take evaluation's fastest row.
 
     Raises:
-        ValueError: there is no row of training, or none of evaluation.
+        RequestError: there is no row of training, or none of evaluation.
     """
     train = [row for row in rows if row.mode == "train"]
     rate = max((row.batch / row.seconds for row in rows if row.mode == "eval"), default=0.0)
     if not train or not rate:
-        raise ValueError(f"The rows of {machine} lack training or evaluation; measure both")
+        raise RequestError(f"The rows of {machine} lack training or evaluation; measure both")
     seconds = np.array([row.seconds for row in train])
     settings = np.array([[1.0, row.classes, row.batch] for row in train])
     fit, *_ = np.linalg.lstsq(settings / seconds[:, None], np.ones(len(train)), rcond=None)

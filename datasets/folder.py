@@ -31,6 +31,7 @@ class Folder(Reader):
     def __init__(self, cfg: Any) -> None:
         self.csv = cfg.DATASET.CSV
         self.names_file = cfg.DATASET.CLASSNAMES
+        self.label = cfg.DATASET.LABEL or default_label(cfg.DATASET.ROOT, self.csv)
         super().__init__(cfg)
 
     def locate(self, root: Path) -> Path:
@@ -84,6 +85,12 @@ class Folder(Reader):
                 f"({', '.join(names[:5])}, ...); write one name per line, in this order"
             )
         return shown
+
+
+def default_label(root: str, csv: str) -> str:
+    """The name of an own set in reports: its root folder's, with its list's if it has one."""
+    name = Path(root).expanduser().resolve().name
+    return f"{name} ({Path(csv).stem})" if csv else name
 
 
 def read_folders(folder: Path) -> list[Row]:

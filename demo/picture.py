@@ -2,7 +2,6 @@
 
 import csv
 from pathlib import Path
-from statistics import mean, pstdev
 
 import matplotlib
 
@@ -13,15 +12,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 from PIL import Image
 
+from report.cells import Cell
+from report.plots import COLOURS
 from trainer.published_values import METHOD_NAMES
 
 __all__ = ["draw"]
 
-COLOURS = {"ZeroshotCLIP": "#8d99ae", "MMRL": "#2a6f97", "MMRLpp": "#e07a5f"}
 
-
-def draw(output: Path, table: dict[str, dict[str, list[float]]], sheet: dict[str, Path]) -> Path:
-    """Write `output`/demo.png from a method's figures per seed, and per half a predictions.csv."""
+def draw(output: Path, table: dict[str, dict[str, Cell]], sheet: dict[str, Path]) -> Path:
+    """Write `output`/demo.png from a method's figures, and per half a predictions.csv."""
     figure = plt.figure(figsize=(12, 9), layout="constrained")
     (bars,), (images,) = figure.subfigures(2, 1, squeeze=False, height_ratios=(2, 3))
     _draw_bars(bars.subplots(), table)
@@ -32,12 +31,12 @@ def draw(output: Path, table: dict[str, dict[str, list[float]]], sheet: dict[str
     return path
 
 
-def _draw_bars(axes: Axes, table: dict[str, dict[str, list[float]]]) -> None:
+def _draw_bars(axes: Axes, table: dict[str, dict[str, Cell]]) -> None:
     width = 0.8 / len(table)
     for position, (method, row) in enumerate(table.items()):
         places = [i + (position - (len(table) - 1) / 2) * width for i in range(len(row))]
-        heights = [mean(values) for values in row.values()]
-        spreads = [pstdev(values) for values in row.values()]
+        heights = [cell.mean or 0.0 for cell in row.values()]
+        spreads = [cell.spread for cell in row.values()]
         axes.bar(
             places, heights, width, yerr=spreads, capsize=3,
             color=COLOURS[method], label=METHOD_NAMES[method],
@@ -52,7 +51,7 @@ def _draw_bars(axes: Axes, table: dict[str, dict[str, list[float]]]) -> None:
     axes.set_ylabel("accuracy, %")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, ncols=3, loc="upper right")
-    seeds = len(next(iter(table.values()))["base"])
+    seeds = len(next(iter(table.values()))["base"].values)
     axes.set_title(f"The demo's world, 16 pictures per class, mean and spread of {seeds} seeds")
 
 

@@ -4,8 +4,8 @@
     python -m demo.run --seeds 1 --output output/demo
 
 Draws the pictures, then calls train.py with the real configs and a tiny CLIP, base classes first,
-then new ones, and prints base, new and their harmonic mean H. Results, logs and a picture are left
-in the output folder. Interrupted? Run it again; it resumes.
+then new ones, and prints the mean over seeds of base and new, and the harmonic mean H of the two.
+Results, logs and a picture are left in the output folder. Interrupted? Run it again; it resumes.
 """
 
 import argparse
@@ -15,7 +15,6 @@ import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from statistics import mean, pstdev
 
 from tqdm import tqdm
 
@@ -23,8 +22,9 @@ from dassl.errors import in_one_sentence
 from dassl.utils.tools import num_cores
 from demo.data import write_data
 from demo.pretrain import WEIGHTS, expand
-from report.tables import harmonic_mean
+from report.cells import Cell, harmonic_cell
 from run_files import RESULTS_FILE, RunResults
+from trainer.published_values import METHOD_NAMES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 METHODS = ("ZeroshotCLIP", "MMRL", "MMRLpp")
@@ -92,21 +92,22 @@ def read_results(output: Path, method: str, half: str, seeds: Iterable[int]) -> 
     return [RunResults.read(folder).need("accuracy") for folder in folders]
 
 
-def summarise(output: Path, seeds: list[int]) -> dict[str, dict[str, list[float]]]:
-    """Method -> base, new, H -> one figure in percent per seed."""
+def summarise(output: Path, seeds: list[int]) -> dict[str, dict[str, Cell]]:
+    """Method -> base, new, H -> mean and spread over seeds in percent; H as in the papers."""
     table = {}
     for method in METHODS:
         base, new = (read_results(output, method, half, seeds) for half in HALVES)
-        table[method] = {"base": base, "new": new, "H": list(map(harmonic_mean, base, new))}
+        cells = (Cell(tuple(base)), Cell(tuple(new)), harmonic_cell(base, new))
+        table[method] = dict(zip(("base", "new", "H"), cells, strict=True))
     return table
 
 
-def print_table(table: dict[str, dict[str, list[float]]]) -> None:
+def print_table(table: dict[str, dict[str, Cell]]) -> None:
     """Mean and spread over seeds, in percent."""
     from tabulate import tabulate
 
     rows = [
-        [method, *(f"{mean(values):.1f} ± {pstdev(values):.1f}" for values in row.values())]
+        [METHOD_NAMES[method], *(f"{cell.mean:.1f} ± {cell.spread:.1f}" for cell in row.values())]
         for method, row in table.items()
     ]
     print(tabulate(rows, headers=["", "base", "new", "H"]))

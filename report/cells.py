@@ -1,16 +1,30 @@
 """What a report consists of: tables of one protocol and method, their rows, columns and cells."""
 
 import enum
+from collections.abc import Sequence
 from statistics import mean, pstdev
 from typing import NamedTuple
 
-__all__ = ["Cell", "Column", "Protocol", "Row", "RowKind", "Table"]
+from report.text import listed
+from trainer.published_values import METHOD_NAMES
+
+__all__ = [
+    "Cell",
+    "Column",
+    "Protocol",
+    "Row",
+    "RowKind",
+    "Table",
+    "harmonic_cell",
+    "harmonic_mean",
+    "shots_text",
+]
 
 NEAR_POINTS = 2.0
 
 
 class Protocol(enum.Enum):
-    """What a table is of; the values are paper_numbers.csv's names."""
+    """What a table is of, in the order of a report; the values are paper_numbers.csv's names."""
 
     BASE_TO_NOVEL = "base_to_novel"
     CROSS_DATASETS = "cross_datasets"
@@ -40,6 +54,7 @@ class Column(NamedTuple):
     title: str
     metric: str  # in paper_numbers.csv
     shots: int = 0  # a class, where columns differ in it
+    is_derived: bool = False  # from other columns, whose seeds it shares
 
 
 class Cell(NamedTuple):
@@ -81,6 +96,20 @@ class Cell(NamedTuple):
         return f"inside {NEAR_POINTS:.0f} points" if near else "outside"
 
 
+def harmonic_mean(base: float, novel: float) -> float:
+    """H of two accuracies: 2 / (1/base + 1/novel)."""
+    return 2 * base * novel / (base + novel) if base + novel else 0.0
+
+
+def harmonic_cell(base: Sequence[float], novel: Sequence[float]) -> Cell:
+    """H over seeds, as in the papers: of the mean accuracies, not the mean of the seeds' H.
+
+    The values, and so the spread, are the seeds' H.
+    """
+    values = tuple(map(harmonic_mean, base, novel))
+    return Cell(values, computed=harmonic_mean(mean(base), mean(novel)) if values else None)
+
+
 class Row(NamedTuple):
     """Cells by column; a column that does not apply has none."""
 
@@ -96,19 +125,52 @@ class Table(NamedTuple):
     trainer: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    shots: int = 0  # a class, of all rows; 0: columns have them
+    backbone: str = ""  # empty: not recorded
+    is_published: bool = True  # of the papers' data sets
+    is_validation: bool = False  # figures of the validation pictures
+    notes: tuple[str, ...] = ()  # sentences that a reader of the table needs
 
     @property
     def title(self) -> str:
-        """The protocol, as people call it."""
-        return TITLES[self.protocol]
+        """The protocol, as people call it, and whose data sets the rows are."""
+        return TITLES[self.protocol] + ("" if self.is_published else ", other data sets")
+
+    @property
+    def method(self) -> str:
+        """The method's name for people; a trainer of somebody else's has its own."""
+        return METHOD_NAMES.get(self.trainer, self.trainer)
+
+    @property
+    def caption(self) -> str:
+        """Title, method, shots, and what else all rows have in common."""
+        shots = shots_text(*([self.shots] if self.shots else (c.shots for c in self.columns)))
+        parts = [self.title, self.method, shots, self.backbone]
+        parts += ["validation pictures"] if self.is_validation else []
+        return ", ".join(part for part in parts if part)
 
     @property
     def missing(self) -> list[str]:
         """A sentence for every cell that lacks seeds."""
         return [
-            f"{self.title}, {row.name}, {column.title}: "
-            f"seeds {', '.join(map(str, cell.missing))} missing"
+            f"{self.title}, {row.name}, {column.title}: {seeds_text(cell.missing)} missing"
             for row in self.rows
             for column, cell in row.cells.items()
-            if cell.missing
+            if cell.missing and not column.is_derived
         ]
+
+
+def shots_text(*shots: int) -> str:
+    """`1 shot`, `4, 8 and 16 shots`; -1 stands for all pictures."""
+    counts = [str(count) for count in shots if count > 0]
+    words = ["all training pictures"] if min(shots) < 0 else []
+    if counts:
+        joined = " and ".join(part for part in (listed(counts[:-1]), counts[-1]) if part)
+        words.insert(0, f"{joined} shot{'' if counts == ['1'] else 's'}")
+    return " and ".join(words)
+
+
+def seeds_text(seeds: Sequence[int]) -> str:
+    """`seed 2 is`, `seeds 1, 2 are`."""
+    many = len(seeds) > 1
+    return f"seed{'s' if many else ''} {listed(seeds)} {'are' if many else 'is'}"

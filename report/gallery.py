@@ -1,12 +1,12 @@
 """predict.py's page: pictures with bars of their classes, in one HTML file."""
 
 import base64
-import html
 import io
 from collections.abc import Sequence
 from typing import Any
 
 from dassl.utils import read_image
+from report.text import in_html
 
 __all__ = ["to_page"]
 
@@ -41,7 +41,7 @@ def to_page(rows: Sequence[Any], reads: str) -> str:
         "<!doctype html><html lang=en><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width, initial-scale=1'>"
         f"<title>Predictions</title><style>{STYLE}</style><body><h1>Predictions</h1>"
-        f"<p>{html.escape(summary)}</p><main>{cards}</main></body></html>\n"
+        f"<p>{in_html(summary)}</p><main>{cards}</main></body></html>\n"
     )
 
 
@@ -59,14 +59,14 @@ def _doubt(row: Any) -> float:
 def _card(row: Any) -> str:
     bars = "".join(
         f"<div class=row><div class=bar style='width:{100 * p:.1f}%'></div>"
-        f"<span>{html.escape(name)}</span><span>{100 * p:.1f}%</span></div>"
+        f"<span>{in_html(name)}</span><span>{100 * p:.1f}%</span></div>"
         for name, p in zip(row.names, row.probabilities, strict=True)
     )
     verdict = ""
     if row.truth:
         kind = "right" if row.truth == row.names[0] else "wrong"
-        verdict = f"<div class={kind}>{kind}: {html.escape(row.truth)}</div>"
-    path = html.escape(row.path)
+        verdict = f"<div class={kind}>{kind}: {in_html(row.truth)}</div>"
+    path = in_html(row.path)
     image = f"<img alt='{path}' src='{_thumbnail(row.path)}'>"
     return f"<article>{image}<h2>{path}</h2>{bars}{verdict}</article>"
 

@@ -1,71 +1,74 @@
 """Tables -> Markdown, CSV, LaTeX and one self-contained HTML page."""
 
 import csv
-import html
 import io
 from collections.abc import Iterable, Sequence
 
-from report.cells import Cell, Column, Table
-from trainer.published_values import METHOD_NAMES
+from report.cells import Cell, Column, Table, seeds_text
+from report.text import in_csv, in_html, in_latex, in_markdown
 
-__all__ = ["method_of", "to_csv", "to_html", "to_latex", "to_markdown"]
+__all__ = ["to_csv", "to_html", "to_latex", "to_markdown"]
 
 CSV_COLUMNS = (
     "table method row column mean spread seeds missing_seeds published difference verdict "
-    "third_party_rerun kind"
+    "third_party_rerun kind shots backbone"
 ).split()
-
-
-def method_of(table: Table) -> str:
-    """The method's name for people; a trainer of somebody else's has its own."""
-    return METHOD_NAMES.get(table.trainer, table.trainer)
-
-
-def name_of(table: Table) -> str:
-    """Title with the method."""
-    return f"{table.title}, {method_of(table)}"
+LEGEND = (
+    "Mean and spread over seeds in percent; in brackets the published number, the difference, and "
+    "whether it lies inside the range of the seeds, inside 2 points, or outside. re-run: by third "
+    "parties, not by the authors."
+)
+H_LEGEND = (
+    "H is the harmonic mean of the mean accuracies, as in the papers; its spread is that of the "
+    "seeds' own H. The row \"mean of H\" is the mean of the data sets' H instead."
+)
 
 
 def show(cell: Cell | None) -> str:
     """`96.5 ± 0.6 (95.6, +0.9, inside 2 points; re-run 96.1)`; a dash for nothing."""
     if cell is None or cell.mean is None:
         return "-"
-    text = f"{cell.mean:.2f}"
-    text += f" ± {cell.spread:.2f}" if len(cell.values) > 1 else ""
     notes = []
     if cell.published is not None:
         notes.append(f"{cell.published:.2f}, {cell.difference:+.2f}, {cell.verdict}")
     if cell.rerun is not None:
         notes.append(f"re-run {cell.rerun:.2f}")
     if cell.missing:
-        notes.append(f"seeds {', '.join(map(str, cell.missing))} missing")
-    return f"{text} ({'; '.join(notes)})" if notes else text
+        notes.append(f"{seeds_text(cell.missing)} missing")
+    return f"{_figure(cell)} ({'; '.join(notes)})" if notes else _figure(cell)
+
+
+def _figure(cell: Cell) -> str:
+    return f"{cell.mean:.2f}" + (f" ± {cell.spread:.2f}" if len(cell.values) > 1 else "")
 
 
 def _titles(table: Table) -> list[str]:
     return [column.title for column in table.columns]
 
 
-LEGEND = (
-    "Mean and spread over seeds in percent; in brackets the published number, the difference, and "
-    "whether it lies inside the range of the seeds, inside 2 points, or outside. re-run: by third "
-    "parties, not by the authors."
-)
+def _legends(tables: Iterable[Table]) -> list[str]:
+    has_h = any(column.is_derived for table in tables for column in table.columns)
+    return [LEGEND, H_LEGEND] if has_h else [LEGEND]
 
 
-def to_markdown(tables: Sequence[Table]) -> str:
-    """All tables, and what is missing."""
-    parts = [LEGEND]
+def to_markdown(tables: Sequence[Table], remarks: Sequence[str] = ()) -> str:
+    """All tables, what is missing, and the remarks on what is not in them."""
+    parts = [f"{legend}\n" for legend in _legends(tables)]
     for table in tables:
-        parts.append(f"## {name_of(table)}\n")
+        parts.append(f"## {in_markdown(table.caption)}\n")
         parts.append(f"| | {' | '.join(_titles(table))} |")
         parts.append(f"| --- |{' --- |' * len(table.columns)}")
         for row in table.rows:
             shown = (show(row.cells.get(column)) for column in table.columns)
-            parts.append(f"| {row.name} | {' | '.join(shown)} |")
-        parts.extend(f"\n- {sentence}" for sentence in table.missing)
+            parts.append(f"| {in_markdown(row.name)} | {' | '.join(shown)} |")
         parts.append("")
-    return "\n".join(parts) + "\n"
+        if sentences := [*table.notes, *table.missing]:
+            parts.extend(f"- {in_markdown(sentence)}" for sentence in sentences)
+            parts.append("")
+    if remarks:
+        parts.append("## Not in the tables\n")
+        parts.extend(f"- {in_markdown(remark)}" for remark in remarks)
+    return "\n".join(parts).rstrip("\n") + "\n"
 
 
 def to_csv(tables: Sequence[Table]) -> str:
@@ -79,8 +82,8 @@ def to_csv(tables: Sequence[Table]) -> str:
                 writer.writerow(
                     [
                         table.title,
-                        table.trainer,
-                        row.name,
+                        in_csv(table.trainer),
+                        in_csv(row.name),
                         column.title,
                         cell.mean,
                         cell.spread,
@@ -91,31 +94,47 @@ def to_csv(tables: Sequence[Table]) -> str:
                         cell.verdict,
                         cell.rerun,
                         row.kind.value,
+                        column.shots or table.shots,
+                        in_csv(table.backbone),
                     ]
                 )
     return text.getvalue()
 
 
 def to_latex(tables: Sequence[Table]) -> str:
-    """A tabular environment each: mean and spread, the published number in brackets."""
-    parts = []
-    for table in tables:
-        parts.append(f"% {name_of(table)}")
-        parts.append(f"\\begin{{tabular}}{{l{'r' * len(table.columns)}}}\n\\hline")
-        parts.append(f" & {' & '.join(_titles(table))} \\\\\n\\hline")
-        for row in table.rows:
-            shown = (_latex(row.cells.get(column)) for column in table.columns)
-            parts.append(f"{row.name.replace('_', chr(92) + '_')} & {' & '.join(shown)} \\\\")
-        parts.append("\\hline\n\\end{tabular}\n")
+    """A table environment each: mean and spread, the published number in brackets."""
+    return "\n".join(map(_latex_table, tables))
+
+
+def _latex_table(table: Table) -> str:
+    caption = f"{table.caption}. {_latex_legend(table)}"
+    parts = ["\\begin{table}\n\\centering", f"\\caption{{{in_latex(caption)}}}"]
+    parts.append(f"\\begin{{tabular}}{{l{'r' * len(table.columns)}}}\n\\hline")
+    parts.append(f" & {' & '.join(_titles(table))} \\\\\n\\hline")
+    for row in table.rows:
+        shown = (_latex(row.cells.get(column)) for column in table.columns)
+        parts.append(f"{in_latex(row.name)} & {' & '.join(shown)} \\\\")
+    parts.append("\\hline\n\\end{tabular}")
+    parts.extend(f"\\par\\footnotesize {in_latex(s)}" for s in (*table.notes, *table.missing))
+    parts.append("\\end{table}\n")
     return "\n".join(parts)
+
+
+def _latex_legend(table: Table) -> str:
+    cells = [cell for row in table.rows for cell in row.cells.values()]
+    text = "Mean and spread over seeds in percent"
+    if any(cell.published is not None for cell in cells):
+        text += "; in brackets the published number"
+    if any(column.is_derived for column in table.columns):
+        text += "; H is the harmonic mean of the mean accuracies"
+    return f"{text}."
 
 
 def _latex(cell: Cell | None) -> str:
     if cell is None or cell.mean is None:
         return "--"
-    spread = f" $\\pm$ {cell.spread:.2f}" if len(cell.values) > 1 else ""
     published = f" ({cell.published:.2f})" if cell.published is not None else ""
-    return f"{cell.mean:.2f}{spread}{published}"
+    return f"{in_latex(_figure(cell))}{published}"
 
 
 STYLE = """
@@ -139,21 +158,15 @@ figure { margin: 1rem 0 } svg { max-width: 100%; height: auto; background: #fff 
 """
 
 
-def to_html(tables: Sequence[Table], figures: Iterable[tuple[str, str]]) -> str:
+def to_html(
+    tables: Sequence[Table], figures: Iterable[tuple[str, str]], remarks: Sequence[str] = ()
+) -> str:
     """One page with everything in it; `figures` are (caption, svg)."""
-    parts = [f"<p>{html.escape(LEGEND)}</p>"]
-    for table in tables:
-        parts.append(f"<h2>{html.escape(name_of(table))}</h2>")
-        parts.extend(f"<p class=outside>{html.escape(s)}</p>" for s in table.missing)
-        head = "".join(f"<th scope=col>{html.escape(title)}</th>" for title in _titles(table))
-        rows = []
-        for row in table.rows:
-            shown = "".join(_html_cell(column, row.cells.get(column)) for column in table.columns)
-            rows.append(f"<tr><th scope=row>{html.escape(row.name)}</th>{shown}</tr>")
-        body = f"<thead><tr><td></td>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
-        parts.append(f"<div class=scroll><table>{body}</table></div>")
+    parts = [f"<p>{in_html(legend)}</p>" for legend in _legends(tables)]
+    parts.extend(f"<p class=outside>{in_html(remark)}</p>" for remark in remarks)
+    parts.extend(map(_html_table, tables))
     for caption, svg in figures:
-        parts.append(f"<figure><figcaption>{html.escape(caption)}</figcaption>{svg}</figure>")
+        parts.append(f"<figure><figcaption>{in_html(caption)}</figcaption>{svg}</figure>")
     return (
         "<!doctype html><html lang=en><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width, initial-scale=1'>"
@@ -162,15 +175,33 @@ def to_html(tables: Sequence[Table], figures: Iterable[tuple[str, str]]) -> str:
     )
 
 
+def _html_table(table: Table) -> str:
+    parts = [f"<h2>{in_html(table.caption)}</h2>"]
+    parts.extend(f"<p>{in_html(note)}</p>" for note in table.notes)
+    if table.missing:
+        lines = "".join(f"<li>{in_html(sentence)}</li>" for sentence in table.missing)
+        parts.append(f"<ul class=outside>{lines}</ul>")
+    head = "".join(f"<th scope=col>{in_html(title)}</th>" for title in _titles(table))
+    rows = []
+    for row in table.rows:
+        shown = "".join(_html_cell(column, row.cells.get(column)) for column in table.columns)
+        rows.append(f"<tr><th scope=row>{in_html(row.name)}</th>{shown}</tr>")
+    body = f"<thead><tr><td></td>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
+    parts.append(f"<div class=scroll><table>{body}</table></div>")
+    return "".join(parts)
+
+
 def _html_cell(column: Column, cell: Cell | None) -> str:
-    head = f"<td data-label='{html.escape(column.title)}'>"
+    head = f"<td data-label='{in_html(column.title)}'>"
     if cell is None or cell.mean is None:
         return f"{head}-</td>"
-    text = f"{cell.mean:.2f}" + (f" ± {cell.spread:.2f}" if len(cell.values) > 1 else "")
+    text = _figure(cell)
     if cell.published is not None:
         kind = {"inside": "inside", "outside": "outside"}.get(cell.verdict, "near")
         note = f"paper {cell.published:.2f}, {cell.difference:+.2f}: {cell.verdict}"
-        text += f"<small class={kind}>{html.escape(note)}</small>"
+        text += f"<small class={kind}>{in_html(note)}</small>"
     if cell.rerun is not None:
         text += f"<small>third parties' re-run {cell.rerun:.2f}</small>"
+    if cell.missing:
+        text += f"<small class=outside>{seeds_text(cell.missing)} missing</small>"
     return f"{head}{text}</td>"

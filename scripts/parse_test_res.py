@@ -3,18 +3,20 @@
     python scripts/parse_test_res.py output/base2new/test_new/eurosat/shots_16/MMRL/vit_b16
     python scripts/parse_test_res.py output/few_shot/eurosat --multi-exp
 
-A seed folder's figure comes from its results.json, or else from the last result in its log.txt.
+A seed folder's figure comes from its results.json, or else from the last result in its log.txt. A
+damaged results.json is named and skipped, and the exit code is 1.
 """
 
 import argparse
 import re
 import sys
-from collections import OrderedDict
 from pathlib import Path
 from statistics import mean, pstdev
+from typing import NamedTuple
 
 import interpreter  # noqa: F401  its stand-in finds the repository
-from dassl.errors import in_one_sentence
+from dassl.errors import RequestError, in_one_sentence
+from report.text import plain, say
 from run_files import RESULTS_FILE, RunResults
 
 KEYS = {"accuracy": "accuracy", "error": "error_rate", "macro_f1": "macro_f1"}
@@ -50,28 +52,43 @@ def read_run(folder: Path, keyword: str) -> float | None:
     return float(found[-1]) if found else None
 
 
-def parse_experiment(folder: Path, args: argparse.Namespace) -> float | None:
-    """Print every run, mean and spread, and the missing seeds; return the mean."""
-    print(f"Parsing files in {folder}")
-    values: OrderedDict[str, float] = OrderedDict()
+class Parsed(NamedTuple):
+    """What an experiment's folder gives."""
+
+    mean: float | None  # percent; None: no run is finished
+    is_damaged: bool  # a results.json was skipped
+
+
+def parse_experiment(folder: Path, args: argparse.Namespace) -> Parsed:
+    """Print every run, mean and spread, and the missing seeds."""
+    shown = plain(str(folder))
+    say(f"Parsing files in {shown}")
+    values: dict[str, float] = {}
+    is_damaged = False
     for run in sorted(path for path in folder.iterdir() if path.is_dir()):
-        value = read_run(run, args.keyword)
+        line = f"file: {plain(str(run))}."
+        try:
+            value = read_run(run, args.keyword)
+        except RequestError as error:
+            say(f"Skipped: {plain(str(error))}")
+            is_damaged = True
+            continue
         if value is None:
-            print(f"file: {run}. nothing found: the run is not finished")
+            say(f"{line} nothing found: the run is not finished")
             continue
         values[run.name] = value
-        print(f"file: {run}. {args.keyword}: {value:.2f}%.")
+        say(f"{line} {args.keyword}: {value:.2f}%.")
     wanted = [f"seed{seed}" for seed in args.seeds.split(",")]
     if missing := [name for name in wanted if name not in values]:
         print(f"MISSING: {', '.join(missing)}; the mean below leaves them out")
     if not values:
-        return None
+        return Parsed(None, is_damaged)
     figures = list(values.values())
     spread = pstdev(figures)
     spread = 1.96 * spread / len(figures) ** 0.5 if args.ci95 else spread
-    print(f"===\nSummary of directory: {folder}")
+    say(f"===\nSummary of directory: {shown}")
     print(f"* {args.keyword}: {mean(figures):.2f}% +- {spread:.2f}%\n===")
-    return mean(figures)
+    return Parsed(mean(figures), is_damaged)
 
 
 @in_one_sentence
@@ -84,11 +101,11 @@ def main(argv: list[str] | None = None) -> int:
     folders = [args.directory]
     if args.multi_exp:
         folders = sorted(path for path in args.directory.iterdir() if path.is_dir())
-    means = [parse_experiment(folder, args) for folder in folders]
-    found = [value for value in means if value is not None]
+    parsed = [parse_experiment(folder, args) for folder in folders]
+    found = [one.mean for one in parsed if one.mean is not None]
     if args.multi_exp and found:
         print(f"Average performance\n* {args.keyword}: {mean(found):.2f}%")
-    return 0 if found else 1
+    return 0 if found and not any(one.is_damaged for one in parsed) else 1
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
     python scripts/report.py output
     python scripts/report.py output --partial --out report
 
-A missing seed is listed, and averages are withheld unless --partial is given. Exit code 1 if a
-seed is missing.
+A missing seed is listed, and averages are withheld unless --partial is given. A damaged file is
+named and skipped. Two runs of one cell and seed, or seeds that were made with different settings,
+are named and refused. Exit code 0: all is there; 1: a seed is missing, or a file was skipped; 2:
+refused, nothing is written.
 """
 
 import argparse
@@ -17,10 +19,12 @@ if __name__ == "__main__":
     require_torch()
 
 from dassl.errors import in_one_sentence
+from report.checks import left_out, refusals, usable
 from report.plots import draw_all
 from report.render import to_csv, to_html, to_latex, to_markdown
 from report.results import read_results
 from report.tables import build_tables
+from report.text import listed, plain, say
 from run_files import write_atomically
 
 
@@ -41,31 +45,47 @@ def _seeds(text: str) -> list[int]:
     names = text.split(",")
     if not all(name.strip().isdecimal() for name in names):
         raise argparse.ArgumentTypeError(f"whole numbers with commas are needed, got {text!r}")
-    return [int(name) for name in names]
+    return list(dict.fromkeys(map(int, names)))
 
 
 @in_one_sentence
 def main(argv: list[str] | None = None) -> int:
     """Read, print, write."""
     args = build_parser().parse_args(argv)
-    results = read_results(args.folder)
+    if not args.folder.is_dir():
+        return _refuse([f"no folder {args.folder}"])
+    found = read_results(args.folder)
+    if not found.results and not found.damaged and not found.untested:
+        return _refuse([f"no results.json below {args.folder}: no run is finished"])
+    results = usable(found.results, args.seeds)
+    if refused := refusals(results):
+        return _refuse(refused)
+    remarks = left_out(found, args.seeds)
+    for remark in remarks:
+        say(remark, sys.stderr)
     if not results:
-        print(f"error: no results.json below {args.folder}", file=sys.stderr)
-        return 2
+        say(f"error: no result below {args.folder} has a place in a table", sys.stderr)
+        return 1
     tables = build_tables(results, args.seeds, args.partial)
-    markdown = to_markdown(tables)
-    print(markdown)
-    out = args.out or args.folder / "report"
+    markdown = to_markdown(tables, remarks)
+    say(markdown)
     pages = {
         "report.md": markdown,
         "report.csv": to_csv(tables),
         "report.tex": to_latex(tables),
-        "report.html": to_html(tables, draw_all(tables, results)),
+        "report.html": to_html(tables, draw_all(tables, results), remarks),
     }
+    out = args.out or args.folder / "report"
     for name, text in pages.items():
         write_atomically(text, out / name)
-    print(f"Written to {out}: {', '.join(pages)}")
-    return 1 if any(table.missing for table in tables) else 0
+    say(f"Written to {plain(str(out))}: {listed(pages)}")
+    return 1 if found.damaged or any(table.missing for table in tables) else 0
+
+
+def _refuse(sentences: list[str]) -> int:
+    for sentence in sentences:
+        say(f"error: {plain(sentence)}", sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

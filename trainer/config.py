@@ -49,6 +49,7 @@ def extend_cfg(cfg: CfgNode) -> None:
     cfg.DATASET.OFFICIAL_LISTS = False  # split a data set whose split file is absent
     cfg.DATASET.FEWSHOT_CACHE = False  # draw what split_fewshot/shot_N-seed_S.pkl holds
     cfg.DATASET.CSV = ""  # Folder: a file of path,label[,split] instead of class folders
+    cfg.DATASET.LABEL = ""  # the data set's name in reports; Folder: else the root folder's name
     cfg.DATASET.TEMPLATE = ""  # prompt template instead of the data set's, e.g. "a photo of a {}."
     cfg.DATASET.CLASSNAMES = ""  # Folder: a file of names, one per line, in label order
     cfg.MODEL.BACKBONE.ACTIVATION = "auto"  # quick_gelu: of a file whose keys do not say it

@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits
 import train
 from conftest import REPOSITORY, TINY_OPTIONS, build_cfg
 from dassl.data.datasets import build_dataset
+from datasets.folder import default_label
 
 NAMES = "zero one two three four five six seven eight nine".split()
 
@@ -50,11 +51,19 @@ def test_digits_to_results_in_one_command(clip_file, tmp_path, capsys):
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["classnames"] == sorted(NAMES)
     assert results["total"] == 40
+    assert results["dataset_label"] == "digits"
     text = capsys.readouterr().out
     assert "0: 'a photo of the number eight.', 4 training pictures: " in text
     assert "Zero-shot CLIP classifies " in text
     before = text.index("Zero-shot CLIP classifies ")
     assert before < text.index("epoch [1/1]")
+
+
+def test_a_report_s_name_of_an_own_set_is_its_folder_s_and_its_list_s(tmp_path, monkeypatch):
+    (tmp_path / "birds").mkdir()
+    monkeypatch.chdir(tmp_path / "birds")
+    assert default_label(".", "") == "birds"
+    assert default_label(f"{tmp_path}/birds/", "lists/rare.csv") == "birds (rare)"
 
 
 TASKS = [("B2N", "base", 5), ("B2N", "new", 5), ("FS", "all", 10), ("CD", "all", 10)]

@@ -9,9 +9,10 @@ import torch
 import clip
 from demo.data import CLASSES, COUNTS, write_data
 from demo.pretrain import WEIGHTS, contrastive_loss, expand, main, to_pixels
-from demo.run import harmonic_mean, summarise
 from demo.run import main as run_demo
+from demo.run import summarise
 from demo.world import COLOURS, SHAPES, STUDIO, TEXTURES, render
+from report.cells import harmonic_cell
 
 
 def test_weights_are_small_and_load_as_a_clip(tmp_path):
@@ -59,15 +60,17 @@ def test_contrastive_loss_is_zero_for_a_perfect_match_with_doubles():
     assert loss < 1e-6
 
 
-def test_harmonic_mean():
-    assert harmonic_mean(80, 60) == pytest.approx(68.5714, rel=1e-5)
+def test_h_is_of_the_mean_accuracies():
+    cell = harmonic_cell([70.0, 90.0], [60.0, 60.0])
+    assert cell.mean == pytest.approx(2 * 80 * 60 / 140)
+    assert cell.spread == pytest.approx((72 - 2 * 70 * 60 / 130) / 2)  # of the seeds' H
 
 
 @pytest.mark.slow
 def test_the_demo_shows_what_it_promises(tmp_path):
     assert run_demo(["--output", str(tmp_path)]) == 0
     table = summarise(tmp_path, [1, 2, 3])
-    average = {m: {k: np.mean(v) for k, v in row.items()} for m, row in table.items()}
+    average = {m: {k: cell.mean for k, cell in row.items()} for m, row in table.items()}
     zero_shot = average.pop("ZeroshotCLIP")
     assert 40 <= zero_shot["base"] <= 85
     for row in average.values():

@@ -44,7 +44,7 @@ _REPOSITORY = Path(__file__).resolve().parents[2]
 # DATALOADER.NUM_WORKERS too, since each worker draws from a random stream of its own.
 _CIRCUMSTANCES = {
     *("DATASET.ROOT", "OUTPUT_DIR", "RESUME"),  # the draw's hash stands for the pictures
-    *("USE_CUDA", "VERBOSE", "DATALOADER.CACHE_MB"),
+    *("DATASET.LABEL", "USE_CUDA", "VERBOSE", "DATALOADER.CACHE_MB"),
     *("TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "TRAIN.COMPILE", "TRAIN.GRAPH"),
     *("TEST.PREDICTIONS", "TEST.PER_CLASS_RESULT", "TEST.COMPUTE_CMAT"),
 }

@@ -36,6 +36,7 @@ def collect_results(
     found = {
         "trainer": cfg.TRAINER.NAME,
         "dataset": cfg.DATASET.NAME,
+        "dataset_label": cfg.DATASET.LABEL or getattr(trainer.dm.dataset, "label", ""),
         "subsample_classes": cfg.DATASET.SUBSAMPLE_CLASSES,
         "num_shots": cfg.DATASET.NUM_SHOTS,
         "task": cfg.TASK,

@@ -51,6 +51,7 @@ CIRCUMSTANCES = {
     "DATALOADER.CACHE_MB": 0,
     "TEST.PREDICTIONS": True,
     "DATASET.CSV": "/other/folder/",
+    "DATASET.LABEL": "my birds",
 }
 
 

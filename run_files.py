@@ -11,9 +11,10 @@ from typing import Any
 
 from dassl.file_errors import naming
 
-__all__ = ["RESULTS_FILE", "RunResults", "write_atomically"]
+__all__ = ["EVALUATED", "RESULTS_FILE", "RunResults", "write_atomically"]
 
 RESULTS_FILE = "results.json"
+EVALUATED = "model_dir"  # the key that only evaluations of a checkpoint have
 _TEXT, _COUNT, _FIGURE = (str,), (int,), (int, float)
 _KINDS: dict[str, tuple[type, ...]] = {
     "trainer": _TEXT,

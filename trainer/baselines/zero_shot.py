@@ -34,6 +34,14 @@ class ZeroshotCLIP(TrainerX):
         tokens = prompt_tokens(self.cfg, self.dm.dataset.classnames, self.device)
         self.text_features = normalise(self.clip_model.encode_text(tokens))  # (C, E)
 
+    def answer(self) -> str | None:
+        """Nothing: it is asked before a training.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("ZeroshotCLIP has nothing to train; evaluate it with --eval-only")
+
     def model_inference(self, input: Tensor) -> Tensor:
         """Logits (B, C): scaled cosine similarities."""
         image = normalise(self.clip_model.encode_image(input))

@@ -147,7 +147,7 @@ def first_difference(stored: Identity, wanted: Identity) -> str | None:
         if before.get(key) != now.get(key):
             return f"was made with {key} {before.get(key)}, but {key} is now {now.get(key)}"
     if stored.classnames and wanted.classnames and stored.classnames != wanted.classnames:
-        return f"was made with {_classes(stored)}, but there are now {_classes(wanted)}"
+        return _other_classes(stored.classnames, wanted.classnames)
     if stored.draw_sha256 and wanted.draw_sha256 and stored.draw_sha256 != wanted.draw_sha256:
         remedy = " (it is drawn anew at every start, since SEED is -1)"
         return (
@@ -205,8 +205,15 @@ def _all_settings(stored: Identity, wanted: Identity) -> dict[str, Any]:
     return {key: value for key, value in known.items() if key not in ignored}
 
 
-def _classes(identity: Identity) -> str:
-    names = identity.classnames
+def _other_classes(before: Sequence[str], now: Sequence[str]) -> str:
+    if len(before) != len(now):
+        return f"was made with {_classes(before)}, but there are now {_classes(now)}"
+    pairs = enumerate(zip(before, now, strict=True))
+    label, (one, two) = next((n, pair) for n, pair in pairs if pair[0] != pair[1])
+    return f"was made with the class {one!r} for label {label}, but it is now {two!r}"
+
+
+def _classes(names: Sequence[str]) -> str:
     return f"{len(names)} classes ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
 
 

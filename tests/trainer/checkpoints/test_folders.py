@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import predict
 import train
 from conftest import REPOSITORY, build_cfg, train_arguments
 from dassl.alone import alone_in
@@ -244,6 +245,9 @@ def test_no_option_is_passed_over_in_silence(
 def test_an_epoch_before_the_last_is_said(runs, eurosat_root, clip_file, tmp_path, capsys):
     model = ["--eval-only", "--model-dir", str(runs / "seed1"), "--load-epoch", "1"]
     assert train.main([*model, *request(eurosat_root, tmp_path, clip_file)]) == 0
+    assert "Note: this is epoch 1 of a run of 2 epochs" in capsys.readouterr().out
+    file, picture = runs / "seed1" / MODEL / "model.pth.tar-1", next(eurosat_root.rglob("*.jpg"))
+    assert predict.main([str(file), str(picture), "--backbone", clip_file]) == 0
     assert "Note: this is epoch 1 of a run of 2 epochs" in capsys.readouterr().out
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 from dassl.errors import RequestError, naming
 
-__all__ = ["RESULTS_FILE", "RunResults", "write_atomically"]
+__all__ = ["EVALUATED", "RESULTS_FILE", "RunResults", "write_atomically"]
 
 RESULTS_FILE = "results.json"
-_TEXT, _COUNT, _FIGURE = (str,), (int,), (int, float)  # figures are in percent
+EVALUATED = "model_dir"  # the key that only evaluations of a checkpoint have
+_TEXT, _COUNT, _FIGURE = (str,), (int,), (int, float)
 _KINDS: dict[str, tuple[type, ...]] = {
     "trainer": _TEXT,
     "dataset": _TEXT,

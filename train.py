@@ -17,9 +17,10 @@ import os
 import re
 import sys
 import time
+from contextlib import ExitStack
 from typing import Any
 
-from dassl.errors import in_one_sentence
+from dassl.errors import RequestError, in_one_sentence
 from interpreter import require_torch
 
 if __name__ == "__main__":
@@ -125,12 +126,26 @@ def describe(args: argparse.Namespace, cfg: Any, origins: dict[str, str]) -> Non
     print(f"** System info **\n{collect_env_info()}\n")
 
 
-def prepare(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
+def check_options(args: argparse.Namespace) -> None:
+    """Refuse options that would be passed over in silence.
+
+    Raises:
+        RequestError: names one.
+    """
+    given = {"--model-dir": args.model_dir, "--load-epoch": args.load_epoch is not None}
+    if unused := [flag for flag, is_given in given.items() if is_given and not args.eval_only]:
+        raise RequestError(f"{unused[0]} is for evaluations: add --eval-only, or leave it out")
+
+
+def prepare(args: argparse.Namespace, held: ExitStack) -> tuple[Any, dict[str, str]]:
     """Resolve the config and build its trainer: (trainer, origins of the values).
+
+    `held` keeps other commands out of the folder until it is closed.
 
     Raises:
         RequestError, FileNotFoundError: one sentence that says what is wrong and what to do.
     """
+    check_options(args)
     if args.eval_only and args.model_dir and not args.trainer:
         from trainer.evaluation.request import stored_trainer
 
@@ -138,21 +153,24 @@ def prepare(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
     cfg, origins = resolve(args)
     import datasets  # noqa: F401  registers the readers
     import trainer  # noqa: F401  registers the trainers
+    from dassl.alone import alone_in
     from dassl.engine import build_trainer
     from dassl.utils import set_random_seed, setup_logger
     from run_files import RESULTS_FILE
     from trainer.evaluation import request
     from trainer.step import use_deterministic_operations
 
+    # What a finished run's folder holds stays as it is, whether this request is the run's or not.
+    has_results = os.path.isfile(os.path.join(cfg.OUTPUT_DIR, RESULTS_FILE))
     if args.eval_only:
-        request.check_folders(args.model_dir, cfg.OUTPUT_DIR)
+        has_results = request.check_folders(args.model_dir, cfg.OUTPUT_DIR)
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
     if cfg.DETERMINISTIC:
         use_deterministic_operations()
-    # What a finished run's folder holds stays as it is, whether this request is the run's or not.
-    if args.eval_only or not os.path.isfile(os.path.join(cfg.OUTPUT_DIR, RESULTS_FILE)):
+    if not has_results:
+        held.enter_context(alone_in(cfg.OUTPUT_DIR))
         setup_logger(cfg.OUTPUT_DIR)
     describe(args, cfg, origins)
     if args.eval_only and args.model_dir:
@@ -164,14 +182,33 @@ def prepare(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
 
 
 def evaluate(trainer: Any, args: argparse.Namespace) -> None:
-    """Evaluate what was loaded; the results say what that was."""
-    from trainer.checkpoints.resume import EVALUATED
-    from trainer.evaluation.results import write_resolved_config
+    """Evaluate what was loaded, unless the folder says it already; results say what that was.
 
-    write_resolved_config(trainer.cfg)
+    Raises:
+        RequestError: the folder holds other results.
+    """
+    from run_files import EVALUATED
+    from trainer.evaluation import request
+
+    request.identify(trainer, "".join(args.model_dir), args.load_epoch)
+    if line := request.already_evaluated(trainer, trainer.cfg.OUTPUT_DIR):
+        print(line)
+        return
+    begin(trainer.cfg)
     trainer.test()
     if args.model_dir and hasattr(trainer, "results"):
         trainer.results[EVALUATED] = args.model_dir[0]
+
+
+def begin(cfg: Any) -> None:
+    """Write the config, and a log where a finished folder had kept it back."""
+    from dassl.utils import setup_logger
+    from run_files import RESULTS_FILE
+    from trainer.evaluation.results import write_resolved_config
+
+    if os.path.isfile(os.path.join(cfg.OUTPUT_DIR, RESULTS_FILE)):
+        setup_logger(cfg.OUTPUT_DIR)
+    write_resolved_config(cfg)
 
 
 def train(trainer: Any, args: argparse.Namespace) -> None:
@@ -180,35 +217,41 @@ def train(trainer: Any, args: argparse.Namespace) -> None:
     Raises:
         RequestError: the folder holds another run.
     """
-    from dassl.utils import setup_logger
-    from run_files import RESULTS_FILE
-    from trainer.evaluation.results import write_resolved_config
-
-    cfg = trainer.cfg
     if hasattr(trainer, "answer"):  # other people's trainers go on from whatever is there
         if line := trainer.answer():
             print(line)
             return
-    if os.path.isfile(os.path.join(cfg.OUTPUT_DIR, RESULTS_FILE)):
-        setup_logger(cfg.OUTPUT_DIR)
-    write_resolved_config(cfg)
+    begin(trainer.cfg)
     if not args.no_train:
         trainer.train()
 
 
 def evaluate_many(trainer: Any, args: argparse.Namespace, origins: dict, started: float) -> None:
-    """Evaluate several runs in one pass; OUTPUT_DIR gets a folder for each."""
-    from trainer.evaluation.request import folders_of
-    from trainer.evaluation.results import collect_results, write_resolved_config
+    """Evaluate several runs in one pass; OUTPUT_DIR gets a folder for each.
 
-    write_resolved_config(trainer.cfg)
-    folders = folders_of(args.model_dir, trainer.cfg.OUTPUT_DIR)
-    for folder, results in zip(
-        folders, trainer.test_many(args.model_dir, args.load_epoch), strict=True
-    ):
+    Raises:
+        RequestError: one of these holds other results.
+    """
+    from trainer.evaluation import request
+    from trainer.evaluation.results import collect_results
+
+    asked = request.folders_of(args.model_dir, trainer.cfg.OUTPUT_DIR)
+    left = {}
+    for model, folder in zip(args.model_dir, asked, strict=True):
+        request.identify(trainer, model, args.load_epoch)
+        if line := request.already_evaluated(trainer, folder):
+            print(line)
+        else:
+            left[model] = folder
+    if not left:
+        return
+    begin(trainer.cfg)
+    for model, results in zip(left, trainer.test_many(list(left), args.load_epoch), strict=True):
+        request.identify(trainer, model, args.load_epoch)
         trainer.results = results
-        written = collect_results(trainer, origins, started, folder).write()
+        written = collect_results(trainer, origins, started, left[model]).write()
         print(f"Results are in {written}")
+    del trainer.results  # they are none of OUTPUT_DIR itself
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -225,10 +268,15 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 @in_one_sentence
 def main(argv: list[str] | None = None) -> int:
     """Run; the exit code: 0 if all went well, 1 if training failed, 2 if the request was wrong."""
+    with ExitStack() as held:
+        return run(parse(argv), held)
+
+
+def run(args: argparse.Namespace, held: ExitStack) -> int:
+    """As `main`; `held` is closed when everything is written."""
     started = time.time()
-    args = parse(argv)
     try:
-        trainer, origins = prepare(args)
+        trainer, origins = prepare(args, held)
         if args.eval_only and len(args.model_dir) > 1:
             evaluate_many(trainer, args, origins, started)
         elif args.eval_only:

@@ -8,25 +8,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from clip.model import CLIP
-from dassl.engine import TrainerX
 from dassl.errors import RequestError
 from dassl.evaluation import build_evaluator
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
+from run_files import EVALUATED
 from trainer.backbone import check_backbone, load_frozen_clip, prompt_tokens
 from trainer.checkpoints.find import MODEL_NAME, find_checkpoint, read_checkpoint
-from trainer.checkpoints.identity import Identity, fingerprint, identity_of, other_backbone, seal
-from trainer.checkpoints.keys import entries, learned_state, load_learned
-from trainer.checkpoints.resume import (
-    EVALUATED,
-    ResumeFile,
-    TornResumeFile,
-    check_best,
-    finished,
-    newest_checkpoint,
-    restore,
-)
+from trainer.checkpoints.identity import Identity, fingerprint, identity_of, other_backbone
+from trainer.checkpoints.keys import entries, load_learned
+from trainer.checkpoints.resume import unfinished_note
 from trainer.evaluation.tally import Tally, evaluate, show_own_data
+from trainer.folder_trainer import FolderTrainer
 from trainer.graph import CudaGraph
 from trainer.method.model import Adaptation, MMRLModel, Output, mmrl_loss
 from trainer.method.start_values import draw_start_values
@@ -37,13 +30,10 @@ __all__ = ["RepresentationTrainer"]
 _GUARD_INTERVAL = 20  # steps between looks at the loss on a GPU, at least
 
 
-class RepresentationTrainer(TrainerX):
+class RepresentationTrainer(FolderTrainer):
     """Trains a `MMRLModel`; a method says in `build` which. `results` has the last figures."""
 
     results: dict[str, Any]
-    model: MMRLModel
-    identity: Identity  # of the run that is asked for
-    _stored: tuple[str, dict[str, Any]] | None = None  # what `answer` has found to go on from
 
     @classmethod
     def build(cls, cfg: Any, frozen: CLIP, prompts: Tensor) -> MMRLModel:
@@ -222,6 +212,8 @@ class RepresentationTrainer(TrainerX):
         checkpoint = read_checkpoint(path)
         print(f'Loading weights to {MODEL_NAME} from "{path}" (epoch = {checkpoint.get("epoch")})')
         if stored := Identity.read(checkpoint, str(path)):
+            if note := unfinished_note(checkpoint, stored):
+                print(note)
             if difference := other_backbone(stored, self.identity):
                 raise RequestError(f"{path} {difference}. Give its own as --backbone NAME_OR_FILE.")
             self.identity = self.identity._replace(classnames=stored.classnames)
@@ -230,80 +222,8 @@ class RepresentationTrainer(TrainerX):
         except RequestError as error:
             raise RequestError(f"{path}: {error}") from error
 
-    def checkpoint_of(self, name: str, epoch: int, val_result: float | None = None) -> dict:
-        """As Dassl's, with what was learned in place of the whole CLIP."""
-        state = super().checkpoint_of(name, epoch, val_result)
-        # CLIP is not stored: its fingerprint in the identity says which one it was
-        return state | {"state_dict": learned_state(self.model)}
-
-    def finish_checkpoint(self, state: dict) -> dict:
-        """Add the run's identity and the digest of it all."""
-        return seal(state, self.identity)
-
-    def answer(self) -> str | None:
-        """What the folder already says of the run that is asked for; None: it is to be trained.
-
-        Nothing is written.
-
-        Raises:
-            RequestError: the folder holds another run, or one whose settings are not known.
-        """
-        if results := finished(self.output_dir, self.identity):
-            accuracy = results.need("accuracy")
-            return f"already finished: accuracy {accuracy:.2f}%, see {results.path}"
-        own = self._newest_state(self.output_dir)
-        if own and self.cfg.TEST.NO_TEST and own[1]["epoch"] == self.max_epoch:
-            return f"already finished: {own[0]} is of the last epoch, and TEST.NO_TEST is set"
-        self._stored = self._newest_state(self.cfg.RESUME) if self.cfg.RESUME else own
-        return None
-
-    def resume_model_if_exist(self, directory: str) -> int:
-        """Resume from the rolling file, else the newest checkpoint; returns the epochs done.
-
-        Raises:
-            RequestError: they are of another run, or do not fit.
-        """
-        found, self._stored = self._stored or self._newest_state(directory), None
-        if found is None:
-            print("No checkpoint found, train from scratch")
-            return 0
-        path, state = found
-        print(f"Found checkpoint at {directory} (will resume training)")
-        print(f'Loading checkpoint from "{path}"')
-        if self.cfg.TEST.FINAL_MODEL == "best_val":
-            check_best(directory)  # now, not when it is to be evaluated
-        if "best_result" in state:
-            self.best_result = state["best_result"]
-        else:
-            self.restore_best_result(directory)
-        restore(self.model, self.optim, self.sched, self.scaler, state, path)
-        print(f"Previous epoch: {state['epoch']}")
-        return state["epoch"]
-
-    def _newest_state(self, directory: str) -> tuple[str, dict[str, Any]] | None:
-        """(path, content) of the resume file if it is whole, else of the newest checkpoint."""
-        file = ResumeFile(directory)
-        if file.exists():
-            try:
-                return file.path, file.load(self.identity)
-            except TornResumeFile as error:
-                print(f"{error}\nGoing on from the newest checkpoint beside it, if there is one")
-        return newest_checkpoint(directory, self.identity)
-
     def before_train(self) -> None:
         """As Dassl's; pictures of your own are listed first, as the trainer sees them."""
         if getattr(self.dm.dataset, "is_own", False):
             show_own_data(self)
         super().before_train()
-
-    def after_epoch(self) -> None:
-        """Save as configured, then the rolling resume file."""
-        super().after_epoch()
-        if self.epoch + 1 < self.max_epoch:
-            state = self.checkpoint_of(MODEL_NAME, self.epoch) | {"best_result": self.best_result}
-            ResumeFile(self.output_dir).save(state, self.identity)
-
-    def after_train(self) -> None:
-        """Evaluate, then remove the resume file."""
-        super().after_train()
-        ResumeFile(self.output_dir).remove()

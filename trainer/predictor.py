@@ -25,6 +25,7 @@ from trainer.backbone import load_frozen_clip
 from trainer.checkpoints.find import find_checkpoint, read_checkpoint, run_metadata
 from trainer.checkpoints.identity import Identity, fingerprint, other_backbone, plain_settings
 from trainer.checkpoints.keys import load_learned
+from trainer.checkpoints.resume import unfinished_note
 from trainer.checkpoints.sizes import adapt_config, sizes_of
 from trainer.config import build_config, flatten
 from trainer.method.model import MMRLModel
@@ -105,6 +106,10 @@ def load(
     source = find_checkpoint(path)
     checkpoint = read_checkpoint(source)
     metadata = run_metadata(checkpoint, path)
+    if (stored := Identity.read(checkpoint, path)) and (
+        note := unfinished_note(checkpoint, stored)
+    ):
+        print(note)
     trained = metadata.get("classnames", [])
     classnames = list(classes or trained)
     if not classnames:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from dassl.engine import TRAINER_REGISTRY, TrainerX
+from dassl.errors import RequestError
 from trainer.backbone import check_backbone, load_frozen_clip, prompt_tokens
 from trainer.checkpoints.identity import fingerprint, identity_of
 from trainer.evaluation.tally import evaluate
@@ -33,6 +34,14 @@ class ZeroshotCLIP(TrainerX):
         self.identity = identity._replace(classnames=[], draw_sha256="")  # nothing is trained
         tokens = prompt_tokens(self.cfg, self.dm.dataset.classnames, self.device)
         self.text_features = normalise(self.clip_model.encode_text(tokens))  # (C, E)
+
+    def answer(self) -> str | None:
+        """Nothing: it is asked before a training.
+
+        Raises:
+            RequestError: always.
+        """
+        raise RequestError("ZeroshotCLIP has nothing to train; evaluate it with --eval-only")
 
     def model_inference(self, input: Tensor) -> Tensor:
         """Logits (B, C): scaled cosine similarities."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dassl.errors import RequestError
 from dassl.utils import load_checkpoint
-from run_files import RESULTS_FILE, RunResults
+from run_files import EVALUATED, RESULTS_FILE, RunResults
 from trainer.checkpoints.identity import KEY, Identity
 
 __all__ = ["MODEL_NAME", "check_weights", "find_checkpoint", "read_checkpoint", "run_metadata"]
@@ -25,10 +25,11 @@ def find_checkpoint(path: str, epoch: int | None = None) -> Path:
 
     Raises:
         FileNotFoundError: there is none; the message lists what is there.
-        RequestError: a tree holds several runs.
+        RequestError: a tree holds several runs, or a file's name says another epoch.
     """
     given = Path(path).expanduser()
     if given.is_file():
+        _check_epoch(given, epoch)
         return given
     folder = _model_folder(given)
     numbered = _numbered(folder)
@@ -45,6 +46,14 @@ def find_checkpoint(path: str, epoch: int | None = None) -> Path:
             f"{str(folder)!r} has neither {_BEST} nor model.pth.tar-<epoch>: did the run finish?"
         )
     return numbered[max(numbered)]
+
+
+def _check_epoch(file: Path, epoch: int | None) -> None:
+    if epoch is not None and file.name != f"model.pth.tar-{epoch}":
+        raise RequestError(
+            f"--load-epoch {epoch} chooses among the checkpoints of a folder, but {str(file)!r} is "
+            "a file; give the run's folder, or leave the epoch out"
+        )
 
 
 def _model_folder(given: Path) -> Path:
@@ -132,26 +141,28 @@ def run_metadata(checkpoint: dict[str, Any], path: str) -> dict[str, Any]:
     Raises:
         RequestError: the file is damaged, or its results are not a run's of train.py.
     """
-    given = Path(path).expanduser()
     identity = Identity.read(checkpoint, path)
     if identity is None:
-        return checkpoint.get("metadata") or _results_beside(given)
+        return checkpoint.get("metadata") or _results_beside(path)
     found = _metadata(identity.trainer, identity.classnames, identity.settings)
     # The folder of the weights is in no checkpoint; the fingerprint says whether they are the same.
     with contextlib.suppress(RequestError):
-        backbone = _results_beside(given).get("backbone", "")
+        backbone = _results_beside(path).get("backbone", "")
         if Path(backbone).name == found["backbone"]:
             found["backbone"] = found["config"]["MODEL.BACKBONE.NAME"] = backbone
     return found
 
 
-def _results_beside(given: Path) -> dict[str, Any]:
-    for folder in (given, *given.parents[:2]):
-        if (folder / RESULTS_FILE).is_file():
-            results = RunResults.read(folder)
-            config = results.need("config")
-            return _metadata(results.need("trainer"), results.need("classnames"), config)
-    return {}
+def _results_beside(path: str) -> dict[str, Any]:
+    """What the results of the training say whose checkpoint is found at `path`."""
+    folder = find_checkpoint(path).parent
+    folder = folder.parent if folder.name == MODEL_NAME else folder
+    if not (folder / RESULTS_FILE).is_file():
+        return {}
+    results = RunResults.read(folder)
+    if EVALUATED in results.values:  # of whatever classes
+        return {}
+    return _metadata(results.need("trainer"), results.need("classnames"), results.need("config"))
 
 
 def _metadata(trainer: str, classnames: Sequence[str], config: dict[str, Any]) -> dict[str, Any]:

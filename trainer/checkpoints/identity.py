@@ -15,11 +15,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from clip import available_models
 from clip.model import CLIP
 from dassl.config import get_cfg_default
 from dassl.errors import RequestError
 from dassl.utils.torchfile import Record
+from trainer.checkpoints.settings import (
+    BACKBONE,
+    is_circumstance,
+    plain_settings,
+    unread_nodes,
+)
 from trainer.config import extend_cfg, flatten
 
 __all__ = [
@@ -27,33 +32,27 @@ __all__ = [
     "Identity",
     "check_digest",
     "fingerprint",
+    "fingerprint_of_learned",
     "first_difference",
     "identity_of",
     "other_backbone",
+    "other_pictures",
     "plain_settings",
     "seal",
 ]
 
 KEY = "identity"
 _DIGEST = "digest"
-_BACKBONE = "MODEL.BACKBONE.NAME"
+_ACTIVATION = "MODEL.BACKBONE.ACTIVATION"
 _VERSION = "1.0"  # where git does not say
 _REPOSITORY = Path(__file__).resolve().parents[2]
 
-# Keys that change where, how fast and how visibly a run is done; every other key changes numbers,
-# DATALOADER.NUM_WORKERS too, since each worker draws from a random stream of its own.
-_CIRCUMSTANCES = {
-    *("DATASET.ROOT", "OUTPUT_DIR", "RESUME"),  # the draw's hash stands for the pictures
-    *("DATASET.LABEL", "USE_CUDA", "VERBOSE", "DATALOADER.CACHE_MB"),
-    *("TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "TRAIN.COMPILE", "TRAIN.GRAPH"),
-    *("TEST.PREDICTIONS", "TEST.PER_CLASS_RESULT", "TEST.COMPUTE_CMAT"),
-}
 _KINDS: dict[str, type | tuple[type, ...]] = {
     **{"trainer": str, "settings": dict, "classnames": (list, tuple), "draw_sha256": str},
     **{"backbone_sha256": str, "code_version": str, _DIGEST: str},
 }
-# Files by their path, of which the folder is a circumstance.
-_PATHS = {_BACKBONE, "MODEL.INIT_WEIGHTS", "DATASET.CSV", "DATASET.CLASSNAMES"}
+_LATER_KINDS = {"pictures": dict, "model_sha256": str}  # which the first files lack
+_PART_NAMES = {"train": "training", "val": "validation", "tested": "test"}
 
 
 class Identity(NamedTuple):
@@ -65,6 +64,8 @@ class Identity(NamedTuple):
     draw_sha256: str = ""  # of the training pictures
     backbone_sha256: str = ""  # `fingerprint` of the frozen CLIP
     code_version: str = ""  # recorded, never compared
+    pictures: Mapping[str, str] = {}  # part -> sha256 of what they hold, see `pictures_of`
+    model_sha256: str = ""  # of what was loaded, if the results are an evaluation's
 
     @classmethod
     def read(cls, content: Mapping[str, Any], path: str) -> "Identity | None":
@@ -76,25 +77,13 @@ class Identity(NamedTuple):
         if KEY not in content:
             return None
         check_digest(content, path)
-        return cls(*(content[KEY][name] for name in cls._fields))
+        stored = content[KEY]
+        return cls(**{name: stored[name] for name in cls._fields if name in stored})
 
-
-def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Config values by full key as JSON has them, without circumstances and folders of files."""
-    found = {}
-    for key in sorted(settings.keys() - _CIRCUMSTANCES):
-        value = settings[key]
-        if key in _PATHS and isinstance(value, str) and value not in available_models():
-            # A name such as ViT-B/16 is no path.
-            value = re.split(r"[/\\]", value)[-1]
-        found[key] = _plain(value)
-    return found
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_plain(part) for part in value]
-    return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)
+    def untested(self) -> "Identity":
+        """The same without the test pictures, which training does not depend on."""
+        pictures = {part: sha for part, sha in self.pictures.items() if part != "tested"}
+        return self._replace(pictures=pictures)
 
 
 def identity_of(cfg: Any, dataset: Any, backbone_sha256: str) -> Identity:
@@ -139,25 +128,54 @@ def fingerprint(model: CLIP) -> str:
     return digest.hexdigest()
 
 
+def fingerprint_of_learned(state: Mapping[str, Tensor]) -> str:
+    """sha256 of a `state_dict`, whatever file it came in."""
+    digest = hashlib.sha256()
+    _feed(digest.update, dict(state))
+    return digest.hexdigest()
+
+
 def first_difference(stored: Identity, wanted: Identity) -> str | None:
     """The first difference, to follow a file's name in a sentence; None if they are equal."""
     if stored.trainer != wanted.trainer:
         return f"was made with the trainer {stored.trainer}, but it is now {wanted.trainer}"
     know_clips = stored.backbone_sha256 and wanted.backbone_sha256
     before, now = _all_settings(stored, wanted), wanted.settings
-    for key in sorted(before.keys() | now.keys()):
-        if key == _BACKBONE and know_clips:
-            continue  # one CLIP may be in two files
+    ignored = unread_nodes(before.keys() | now.keys(), wanted.trainer)
+    if know_clips:  # one CLIP may be in two files, only one of which says its activation
+        ignored |= {BACKBONE} | ({_ACTIVATION} if _is_quick(before) and _is_quick(now) else set())
+    for key in sorted((before.keys() | now.keys()) - ignored):
         if before.get(key) != now.get(key):
             return f"was made with {key} {before.get(key)}, but {key} is now {now.get(key)}"
     if stored.classnames and wanted.classnames and stored.classnames != wanted.classnames:
-        return f"was made with {_classes(stored)}, but there are now {_classes(wanted)}"
+        return _other_classes(stored.classnames, wanted.classnames)
     if stored.draw_sha256 and wanted.draw_sha256 and stored.draw_sha256 != wanted.draw_sha256:
+        remedy = " (it is drawn anew at every start, since SEED is -1)"
         return (
             f"was made with other training pictures: the hash of the draw was "
             f"{stored.draw_sha256[:12]} and is now {wanted.draw_sha256[:12]}"
+            f"{remedy if now.get('SEED') == -1 else ''}"
         )
-    return other_backbone(stored, wanted)
+    one, two = stored.model_sha256, wanted.model_sha256
+    if one and two and one != two:
+        return f"is of another model: its hash was {one[:12]} and is now {two[:12]}"
+    return other_pictures(stored, wanted) or other_backbone(stored, wanted)
+
+
+def _is_quick(settings: Mapping[str, Any]) -> bool:
+    return settings.get(_ACTIVATION) in ("auto", "quick_gelu")
+
+
+def other_pictures(stored: Identity, wanted: Identity) -> str | None:
+    """As `first_difference`, of what pictures hold whose names and labels may be equal."""
+    for part, name in _PART_NAMES.items():
+        before, now = stored.pictures.get(part), wanted.pictures.get(part)
+        if before and now and before != now:
+            return (
+                f"was made with other {name} pictures: the hash of their content was "
+                f"{before[:12]} and is now {now[:12]}"
+            )
+    return None
 
 
 def other_backbone(stored: Identity, wanted: Identity) -> str | None:
@@ -165,7 +183,7 @@ def other_backbone(stored: Identity, wanted: Identity) -> str | None:
     one, two = stored.backbone_sha256, wanted.backbone_sha256
     if not one or not two or one == two:
         return None
-    names = (identity.settings[_BACKBONE] for identity in (stored, wanted))
+    names = (identity.settings[BACKBONE] for identity in (stored, wanted))
     before, now = (
         f"{name} (fingerprint {sha[:12]})" for name, sha in zip(names, (one, two), strict=True)
     )
@@ -180,14 +198,23 @@ def _all_settings(stored: Identity, wanted: Identity) -> dict[str, Any]:
         extend_cfg(cfg)
         defaults = plain_settings(flatten(cfg))
         known = {key: defaults.get(key) for key in missing} | known
+    # What was compared once is no matter where it has become a circumstance.
+    known = {key: value for key, value in known.items() if not is_circumstance(key)}
     # A method of one's own that is registered in one of two starts, and not trained.
     others = (k for k in known.keys() - wanted.settings.keys() if re.match(r"TRAINER\.\w+\.", k))
     ignored = {key for key in others if not key.startswith(f"TRAINER.{wanted.trainer}.")}
     return {key: value for key, value in known.items() if key not in ignored}
 
 
-def _classes(identity: Identity) -> str:
-    names = identity.classnames
+def _other_classes(before: Sequence[str], now: Sequence[str]) -> str:
+    if len(before) != len(now):
+        return f"was made with {_classes(before)}, but there are now {_classes(now)}"
+    pairs = enumerate(zip(before, now, strict=True))
+    label, (one, two) = next((n, pair) for n, pair in pairs if pair[0] != pair[1])
+    return f"was made with the class {one!r} for label {label}, but it is now {two!r}"
+
+
+def _classes(names: Sequence[str]) -> str:
     return f"{len(names)} classes ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
 
 
@@ -206,6 +233,9 @@ def check_digest(content: Mapping[str, Any], path: str) -> None:
     found = content[KEY]
     is_whole = isinstance(found, dict) and all(
         isinstance(found.get(name), kind) for name, kind in _KINDS.items()
+    )
+    is_whole = is_whole and all(
+        isinstance(found.get(name, kind()), kind) for name, kind in _LATER_KINDS.items()
     )
     if not is_whole:
         raise RequestError(f"{path!r} is damaged: its identity is incomplete; remove it")

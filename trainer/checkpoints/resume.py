@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dassl.engine.base import BEST_FILE
 from dassl.errors import RequestError
 from dassl.utils import torchfile
 from dassl.utils.generators import restore_random_states
@@ -22,14 +23,13 @@ from dassl.utils.torchtools import (
     load_checkpoint,
     newest_readable_checkpoint,
 )
-from run_files import RunResults
+from run_files import EVALUATED, RunResults
 from trainer.checkpoints.find import MODEL_NAME, check_weights
 from trainer.checkpoints.identity import KEY, Identity, check_digest, first_difference, seal
 from trainer.checkpoints.keys import is_published, load_learned, optimizer_state
 from trainer.method.model import MMRLModel
 
 __all__ = [
-    "EVALUATED",
     "ResumeFile",
     "TornResumeFile",
     "check_best",
@@ -38,9 +38,10 @@ __all__ = [
     "newest_checkpoint",
     "refuse_other",
     "restore",
+    "take_best",
+    "unfinished_note",
 ]
 
-EVALUATED = "model_dir"  # the key of results.json that only evaluations of a checkpoint have
 _WAY_OUT = "Use another --output-dir, or remove the folder to start afresh"
 _KINDS: dict[str, Any] = {  # of the entries, as `isinstance` takes them
     **{"identity": dict, "state_dict": dict, "optimizer": dict, "scheduler": dict},
@@ -68,15 +69,34 @@ def newest_checkpoint(directory: str, wanted: Identity) -> tuple[str, dict[str, 
     return path, state
 
 
-def check_best(directory: str) -> None:
-    """That the best model so far, if one is kept, is whole.
+def check_best(directory: str, wanted: Identity, is_needed: bool) -> None:
+    """That the best model so far, if one is kept, is whole and of the run that is asked for.
 
     Raises:
-        RequestError: it is not.
+        RequestError: it is not; or it is missing, and is what will be evaluated.
     """
-    path = os.path.join(directory or ".", MODEL_NAME, "model-best.pth.tar")
+    path = os.path.join(directory or ".", MODEL_NAME, BEST_FILE)
     if os.path.isfile(path):
-        _check_whole(load_checkpoint(path), path)
+        best = load_checkpoint(path)
+        _check_whole(best, path)
+        if KEY in best:
+            refuse_other(best, path, wanted)
+    elif is_needed:
+        raise RequestError(
+            f"{path} is missing, the best model so far, which is to be evaluated in the end; put "
+            f"it back. {_WAY_OUT}."
+        )
+
+
+def take_best(models: str, directory: str) -> None:
+    """Copy the best model so far from the folder that is resumed from, if it is another one."""
+    source = os.path.join(models, BEST_FILE)
+    if os.path.basename(models) != MODEL_NAME:  # the rolling file's, a level up
+        source = os.path.join(models, MODEL_NAME, BEST_FILE)
+    target = os.path.join(directory or ".", MODEL_NAME, BEST_FILE)
+    if os.path.isfile(source) and not os.path.exists(target):
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        atomic_save(load_checkpoint(source), target)
 
 
 def _check_whole(state: dict[str, Any], path: str) -> None:
@@ -101,11 +121,22 @@ def refuse_other(content: Mapping[str, Any], path: str, wanted: Identity) -> Non
         raise RequestError(f"{path} {difference}. {_WAY_OUT}.")
 
 
+def unfinished_note(checkpoint: Mapping[str, Any], stored: Identity) -> str:
+    """A sentence if a checkpoint is of an epoch before its run's last; or ""."""
+    epoch, last = checkpoint.get("epoch"), stored.settings.get("OPTIM.MAX_EPOCH")
+    is_best = checkpoint.get("val_result") is not None
+    if is_best or not isinstance(epoch, int) or not isinstance(last, int) or epoch >= last:
+        return ""
+    return f"Note: this is epoch {epoch} of a run of {last} epochs"
+
+
 def finished(directory: str, wanted: Identity) -> RunResults | None:
-    """The results in a run's folder, if they are of the run that is asked for; None: none.
+    """The results in a folder, if they are of the run, or evaluation, that is asked for.
+
+    None: there are none.
 
     Raises:
-        RequestError: they are of another run, or of an evaluation.
+        RequestError: they are of another one.
     """
     try:
         results = RunResults.read(Path(directory or "."))
@@ -115,16 +146,23 @@ def finished(directory: str, wanted: Identity) -> RunResults | None:
     except RequestError as error:
         print(f"{error}\nGoing on from the checkpoints beside it, if there are any")
         return None
-    if whole and EVALUATED in results.values:
-        raise RequestError(f"{results.path} is of an evaluation. {_WAY_OUT}.")
+    is_asked = bool(wanted.model_sha256)
+    is_trainers = whole is not None and whole.trainer == wanted.trainer
+    if is_trainers and is_asked != (EVALUATED in results.values):
+        kind = "a training" if is_asked else "an evaluation"
+        raise RequestError(f"{results.path} is of {kind}. {_WAY_OUT}.")
+    if whole and whole.settings.get("SEED") == -1 == wanted.settings.get("SEED"):
+        # By chance alone the draw would be the same again.
+        wanted = wanted._replace(draw_sha256="", pictures={})
     refuse_other(results.values, str(results.path), wanted)
     return results
 
 
 def is_training_folder(directory: str) -> bool:
-    """Whether a run was trained here, by whatever trainer."""
-    folder = Path(directory or ".")
-    return ResumeFile(directory).exists() or any(folder.glob("*/model*.pth.tar*"))
+    """Whether a run was trained here, by whatever trainer, or keeps its models here."""
+    folder, models = Path(directory or "."), "model*.pth.tar*"
+    is_used = any(folder.glob(f"*/{models}")) or any(folder.glob(models))
+    return is_used or ResumeFile(directory).exists()
 
 
 def restore(

@@ -9,6 +9,7 @@ from yacs.config import CfgNode
 from dassl.errors import RequestError
 from trainer.checkpoints.identity import Identity
 from trainer.checkpoints.keys import is_learned, stack_layers
+from trainer.checkpoints.settings import OF_TRAINING
 from trainer.config import flatten, parent_node
 from trainer.published_values import paper_values, prompts
 
@@ -114,6 +115,7 @@ def adapt_config(
 def _stored_values(identity: Identity, cfg: CfgNode) -> dict[str, Any]:
     """What the run's own settings say of its model and of the pictures that it takes."""
     found = {k: v for k, v in identity.settings.items() if k.startswith(("TRAINER.", "INPUT."))}
+    found |= {key: identity.settings[key] for key in OF_TRAINING if key in identity.settings}
     dataset = cfg.DATASET.NAME
     if identity.settings.get("DATASET.NAME") == dataset:  # prompts belong to a data set
         return found | {"DATASET.TEMPLATE": identity.settings.get("DATASET.TEMPLATE", "")}

@@ -8,16 +8,36 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from run_files import write_atomically
 
-__all__ = ["PREDICTIONS_FILE", "Predictions", "write_confusion", "write_per_class"]
+__all__ = [
+    "PREDICTIONS_FILE",
+    "Predictions",
+    "missing_evidence",
+    "write_confusion",
+    "write_per_class",
+]
 
 PREDICTIONS_FILE = "predictions.csv"
 TOP = 5
 MAX_TICKS = 60
+
+
+def missing_evidence(cfg: Any, directory: str) -> list[str]:
+    """The files that the config asks for, and the folder of an evaluation does not have."""
+    wanted = {
+        PREDICTIONS_FILE: cfg.TEST.PREDICTIONS,
+        "per_class.csv": cfg.TEST.PER_CLASS_RESULT,
+        "confusion.csv": cfg.TEST.COMPUTE_CMAT,
+    }
+    folder = Path(directory or ".")
+    return [
+        name for name, is_wanted in wanted.items() if is_wanted and not (folder / name).exists()
+    ]
 
 
 class Predictions:

@@ -1,24 +1,32 @@
 """What an evaluation is asked for: run folders or files, checked before anything is built."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from yacs.config import CfgNode
 
 from dassl.engine import TRAINER_REGISTRY
+from dassl.engine.base import TrainerBase
 from dassl.errors import RequestError
+from run_files import RESULTS_FILE
 from trainer.checkpoints.find import find_checkpoint, read_checkpoint
-from trainer.checkpoints.identity import Identity
-from trainer.checkpoints.resume import is_training_folder
+from trainer.checkpoints.identity import Identity, fingerprint_of_learned
+from trainer.checkpoints.keys import is_learned
+from trainer.checkpoints.pictures import pictures_of
+from trainer.checkpoints.resume import finished, is_training_folder
+from trainer.checkpoints.settings import OF_TRAINING
 from trainer.checkpoints.sizes import adapt_config
 from trainer.config import flatten
 from trainer.engine import RepresentationTrainer
+from trainer.evaluation.evidence import missing_evidence
 
 __all__ = [
     "adapt_to_checkpoints",
+    "already_evaluated",
     "check_folders",
     "folders_of",
+    "identify",
     "load_for_evaluation",
     "stored_trainer",
 ]
@@ -30,8 +38,8 @@ def folders_of(model_dirs: Sequence[str], output_dir: str) -> list[str]:
     return [os.path.join(output_dir, os.path.relpath(path, common)) for path in model_dirs]
 
 
-def check_folders(model_dirs: Sequence[str], output_dir: str) -> None:
-    """That an evaluation replaces no training's results.
+def check_folders(model_dirs: Sequence[str], output_dir: str) -> bool:
+    """That an evaluation replaces no training's results; whether there are results already.
 
     Raises:
         RequestError: with the folder, and what to do.
@@ -43,6 +51,7 @@ def check_folders(model_dirs: Sequence[str], output_dir: str) -> None:
                 f"{folder} is the folder of a training, whose results an evaluation would "
                 "replace; give another --output-dir"
             )
+    return all(os.path.isfile(os.path.join(f, RESULTS_FILE)) for f in several or [output_dir])
 
 
 def stored_trainer(path: str, epoch: int | None) -> str:
@@ -70,18 +79,72 @@ def adapt_to_checkpoints(
     if not issubclass(TRAINER_REGISTRY.get(name), RepresentationTrainer):
         return
     first, *others = (find_checkpoint(path, epoch) for path in model_dirs)
-    adapt_config(cfg, origins, read_checkpoint(first), str(first))
+    checkpoint = read_checkpoint(first)
+    adapt_config(cfg, origins, checkpoint, str(first))
     values = flatten(cfg)
+    if not others:
+        _check_training(values, checkpoint, str(first))
     for source in others:
         copy = cfg.clone()
         adapt_config(copy, dict(origins), read_checkpoint(source), str(source))
         for key, value in flatten(copy).items():
-            # The weight of the regularisation is in the loss alone.
-            if value != values[key] and not key.endswith(".REG_WEIGHT"):
+            # The weight of the regularisation is in the loss alone; each run has its own seed.
+            is_free = key.endswith(".REG_WEIGHT") or key in OF_TRAINING
+            if value != values[key] and not is_free:
                 raise RequestError(
                     f"{source} has {key} {value}, {first} has {values[key]}; evaluate them one at "
                     "a time"
                 )
+
+
+def _check_training(values: Mapping[str, Any], checkpoint: Mapping[str, Any], source: str) -> None:
+    """That the figures will not be filed under the seed or the shots of another training."""
+    stored = Identity.read(checkpoint, source)
+    for key in OF_TRAINING:
+        if stored and key in stored.settings and stored.settings[key] != values[key]:
+            raise RequestError(
+                f"{source} was made with {key} {stored.settings[key]}, but {key} is now "
+                f"{values[key]}. Leave it out, or give the --model-dir of that run."
+            )
+
+
+def identify(trainer: Any, path: str, epoch: int | None) -> None:
+    """Let `trainer.identity` be that of the evaluation of what is stored at `path`.
+
+    Seed, shots, draw and class names are those of the training, as far as the file says; other
+    people's trainers have no identity.
+    """
+    if not hasattr(trainer, "identity"):
+        return
+    wanted, pictures = trainer.identity, pictures_of(trainer.cfg, trainer.dm.dataset, False)
+    wanted = wanted._replace(pictures=pictures)
+    if path:
+        source = find_checkpoint(path, epoch)
+        checkpoint = read_checkpoint(source)
+        state, stored = checkpoint["state_dict"], Identity.read(checkpoint, str(source))
+        trained = {k: v for k, v in (stored.settings if stored else {}).items() if k in OF_TRAINING}
+        learned = state if stored else {key: state[key] for key in filter(is_learned, state)}
+        wanted = wanted._replace(
+            settings=wanted.settings | trained,
+            classnames=stored.classnames if stored else [],
+            draw_sha256=stored.draw_sha256 if stored else "",
+            model_sha256=fingerprint_of_learned(learned),
+        )
+    trainer.identity = wanted
+
+
+def already_evaluated(trainer: Any, folder: str) -> str | None:
+    """What the folder already says of this evaluation; None: it is to be done.
+
+    Raises:
+        RequestError: the folder holds the results of another one.
+    """
+    if not hasattr(trainer, "identity"):
+        return None
+    results = finished(folder, trainer.identity)
+    if results is None or missing_evidence(trainer.cfg, folder):
+        return None
+    return f"already finished: accuracy {results.need('accuracy'):.2f}%, see {results.path}"
 
 
 def load_for_evaluation(trainer: Any, model_dirs: Sequence[str], epoch: int | None) -> None:
@@ -96,5 +159,11 @@ def load_for_evaluation(trainer: Any, model_dirs: Sequence[str], epoch: int | No
             f"--eval-only evaluates what {trainer.cfg.TRAINER.NAME} has learned; say where it is: "
             "--model-dir RUN"
         )
+    if model_dirs and not trainer._models and type(trainer).load_model is TrainerBase.load_model:
+        raise RequestError(
+            f"{trainer.cfg.TRAINER.NAME} learns nothing that could be loaded; leave --model-dir out"
+        )
+    if len(model_dirs) > 1 and not hasattr(trainer, "test_many"):
+        raise RequestError(f"{trainer.cfg.TRAINER.NAME} evaluates one --model-dir at a time")
     if len(model_dirs) < 2:
         trainer.load_model("".join(model_dirs), epoch=epoch)

@@ -12,6 +12,7 @@ from yacs.config import CfgNode
 
 from run_files import RESULTS_FILE, RunResults, write_atomically
 from trainer.checkpoints.identity import Identity, seal
+from trainer.checkpoints.settings import OF_TRAINING
 from trainer.config import flatten
 
 __all__ = ["collect_results", "device_name", "write_resolved_config"]
@@ -33,14 +34,17 @@ def collect_results(
     cfg = trainer.cfg
     node = cfg.TRAINER.get(cfg.TRAINER.NAME, {})
     values = flatten(cfg)
+    identity = getattr(trainer, "identity", None)
+    if identity:  # of several models in one pass, each has its own
+        values |= {key: identity.settings[key] for key in OF_TRAINING}
     found = {
         "trainer": cfg.TRAINER.NAME,
         "dataset": cfg.DATASET.NAME,
         "dataset_label": cfg.DATASET.LABEL or getattr(trainer.dm.dataset, "label", ""),
         "subsample_classes": cfg.DATASET.SUBSAMPLE_CLASSES,
-        "num_shots": cfg.DATASET.NUM_SHOTS,
+        "num_shots": values["DATASET.NUM_SHOTS"],
         "task": cfg.TASK,
-        "seed": cfg.SEED,
+        "seed": values["SEED"],
         **trainer.results,
         "run_seconds": time.time() - started,
         "peak_memory_mib": _peak_memory(trainer.device),
@@ -54,7 +58,7 @@ def collect_results(
         "config": {key: values[key] for key in sorted(values)},
         "origins": {key: origins[key] for key in sorted(origins)},
     }
-    if identity := getattr(trainer, "identity", None):
+    if identity:
         found = _sealed(found, identity)
     return RunResults.of(found, Path(directory or ".", RESULTS_FILE))
 

@@ -78,6 +78,7 @@ def test_what_changes_numbers_is_named_with_both_values(key, settings, made):
     [
         ({"trainer": "MMRLpp"}, "the trainer MMRL, but it is now MMRLpp"),
         ({"classnames": ["cat"]}, r"2 classes \(cat, dog\), but there are now 1 classes \(cat\)"),
+        ({"classnames": ["cat", "cow"]}, "the class 'dog' for label 1, but it is now 'cow'"),
         ({"draw_sha256": "c" * 64}, "other training pictures: .* was aaaaaaaaaaaa and is now cccc"),
         ({"backbone_sha256": "c" * 64}, r"CLIP .*\(fingerprint bbbb.* now .*\(fingerprint cccc"),
     ],

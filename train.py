@@ -21,6 +21,7 @@ from typing import Any
 
 from dassl.file_errors import in_one_sentence
 from interpreter import require_torch
+from options import Parser
 
 if __name__ == "__main__":
     require_torch()
@@ -40,11 +41,9 @@ _KEY_OF_FLAG = {
 }
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The parser of all options; an option that was not given is None."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     what = parser.add_argument_group("what to run")
     what.add_argument("--trainer", metavar="NAME", help="MMRL, MMRLpp or ZeroshotCLIP")
     what.add_argument("--dataset-config-file", metavar="YAML", help="configs/datasets/*.yaml")
@@ -131,6 +130,8 @@ def prepare(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
     Raises:
         ValueError, FileNotFoundError: one sentence that says what is wrong and what to do.
     """
+    if args.load_epoch is not None and not (args.eval_only and args.model_dir):
+        raise ValueError("--load-epoch needs --eval-only, and --model-dir with the run to evaluate")
     if args.eval_only and args.model_dir and not args.trainer:
         from trainer.evaluation.request import stored_trainer
 

@@ -8,7 +8,6 @@ then new ones, and prints base, new and their harmonic mean H. Results, logs and
 in the output folder. Interrupted? Run it again; it resumes.
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -19,9 +18,11 @@ from statistics import mean, pstdev
 
 from tqdm import tqdm
 
+from dassl.file_errors import in_one_sentence
 from dassl.utils.tools import num_cores
 from demo.data import write_data
 from demo.pretrain import WEIGHTS, expand
+from options import Parser, whole_numbers
 from report.tables import harmonic_mean
 from run_files import RESULTS_FILE, RunResults
 
@@ -111,15 +112,17 @@ def print_table(table: dict[str, dict[str, list[float]]]) -> None:
     print(tabulate(rows, headers=["", "base", "new", "H"]))
 
 
+@in_one_sentence
 def main(argv: list[str] | None = None) -> int:
     """Draw the pictures, run all methods, and print the table; the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("output/demo"), help="folder to write")
-    parser.add_argument("--seeds", default="1,2,3", help="comma-separated (default: 1,2,3)")
+    parser.add_argument("--seeds", type=whole_numbers(), default=[1, 2, 3], metavar="N,M",
+                        help="default: 1,2,3")  # fmt: skip
     args = parser.parse_args(argv)
-    output, seeds = args.output.absolute(), [int(seed) for seed in args.seeds.split(",")]
+    output, seeds = args.output.absolute(), args.seeds
+    if not seeds:
+        parser.error("--seeds names none")
     if not (output / "data" / "shapes" / "split_shapes.json").is_file():
         write_data(output / "data")
     expand(WEIGHTS, output / "tiny_clip.safetensors")

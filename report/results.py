@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from datasets.catalog import CATALOG
 from run_files import RESULTS_FILE, RunResults
+from trainer.checkpoints.identity import Identity
 
 __all__ = ["Result", "read_results"]
 
@@ -34,6 +35,7 @@ def read_results(folder: Path) -> list[Result]:
 
 def _result_of(results: RunResults) -> Result:
     stems = {entry.name: entry.config for entry in CATALOG}
+    Identity.read(results.values, str(results.path))  # refuses figures that were changed since
     name = results.need("dataset")
     return Result(
         trainer=results.need("trainer"),

@@ -6,7 +6,6 @@
 The exit code is 1 if a data set that was asked for cannot be used.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -18,13 +17,12 @@ if __name__ == "__main__":
 from dassl.file_errors import in_one_sentence
 from datasets.catalog import CATALOG, find
 from datasets.check import check_dataset, expected_tree
+from options import Parser
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The parser of all options."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="data sets (default: all fifteen)")
     parser.add_argument("--root", required=True, type=Path, help="folder that holds their folders")
     parser.add_argument("--deep", action="store_true", help="decode every picture, on all cores")

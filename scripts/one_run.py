@@ -12,6 +12,7 @@ from interpreter import hand_over
 if __name__ == "__main__":
     hand_over()
 
+from dassl.file_errors import in_one_sentence
 from sweep.execution import REPOSITORY, Settings, command
 from sweep.runs import Run, list_runs
 
@@ -37,6 +38,7 @@ def find_run(
     return found[0]
 
 
+@in_one_sentence
 def main(argv: list[str] | None = None) -> int:
     """Replace this process by train.py; the exit code if that fails."""
     words = sys.argv[1:] if argv is None else argv

@@ -7,7 +7,6 @@ A missing seed is listed, and averages are withheld unless --partial is given. E
 seed is missing.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -16,6 +15,8 @@ from interpreter import require_torch
 if __name__ == "__main__":
     require_torch()
 
+from dassl.file_errors import in_one_sentence
+from options import Parser, whole_numbers
 from report.plots import draw_all
 from report.render import to_csv, to_html, to_latex, to_markdown
 from report.results import read_results
@@ -23,32 +24,24 @@ from report.tables import build_tables
 from run_files import write_atomically
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """All options."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("folder", type=Path, help="where the runs' results.json are, at any depth")
-    parser.add_argument("--seeds", type=_seeds, default=[1, 2, 3], metavar="N,M",
+    parser.add_argument("--seeds", type=whole_numbers(), default=[1, 2, 3], metavar="N,M",
                         help="that belong to a cell (default: 1,2,3)")  # fmt: skip
     parser.add_argument("--partial", action="store_true", help="average what is there")
     parser.add_argument("--out", type=Path, help="folder to write (default: FOLDER/report)")
     return parser
 
 
-def _seeds(text: str) -> list[int]:
-    names = text.split(",")
-    if not all(name.strip().isdecimal() for name in names):
-        raise argparse.ArgumentTypeError(f"whole numbers with commas are needed, got {text!r}")
-    return [int(name) for name in names]
-
-
+@in_one_sentence
 def main(argv: list[str] | None = None) -> int:
     """Read, print, write."""
     args = build_parser().parse_args(argv)
     try:
         results = read_results(args.folder)
-    except (ValueError, FileNotFoundError) as error:
+    except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if not results:

@@ -143,7 +143,7 @@ def test_a_gap_is_found_before_the_halves_are_cut(tmp_path):
 
 
 def test_two_names_for_one_label_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"Label \d is named both 'another name' and"):
+    with pytest.raises(ValueError, match=r"label \d is named both 'another name' and"):
         build_dataset(with_files(tmp_path, rename_label))
 
 

@@ -155,7 +155,7 @@ FAULTS = [
         r"test_1\.jpg', which is not a train picture of this data set",
     ),
     (replace_first(lambda i: {"label": 9}), ValueError, r"the label 9, here it has \d"),
-    (replace_first(lambda i: {"label": "9"}), ValueError, r"_label of an item is '9'"),
+    (replace_first(lambda i: {"label": "9"}), ValueError, r"_label of an item is a str"),
 ]
 
 

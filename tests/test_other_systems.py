@@ -81,7 +81,19 @@ assert device_name(torch.device("cpu"))
 @pytest.mark.slow
 def test_a_sweep_says_what_it_cannot_promise(eurosat_root, clip_file, tmp_path):
     words = ["--root", eurosat_root, "--backbone", clip_file, "--output", tmp_path, "--retries", 0]
-    words += ["--datasets", "eurosat", "--methods", "mmrl", "--seeds", 1, "--", "OPTIM.LR", "x"]
+    words += [
+        "--datasets",
+        "eurosat",
+        "--methods",
+        "mmrl",
+        "--seeds",
+        1,
+        "--shots",
+        1,
+        "--",
+        "OPTIM.LR",
+        "x",
+    ]
     done = on_another_system("scripts/sweep.py", "few_shot", *words)
     assert done.returncode == 1, done.stderr
     assert done.stdout.startswith("Note: on this system a run goes on if its sweep is killed")

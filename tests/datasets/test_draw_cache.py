@@ -135,6 +135,11 @@ def replace_first(change):
 FAULTS = [
     (lambda p: p.pop("val"), ValueError, r"has no val pictures"),
     (
+        lambda p: p.update(train=[i for i in p["train"] if i.label != 3]),
+        ValueError,
+        r"has no training picture of label 3",
+    ),
+    (
         replace_first(lambda i: {"impath": f"{ELSEWHERE}/eurosat/../../x.jpg"}),
         ValueError,
         r"x\.jpg', which leaves eurosat/",

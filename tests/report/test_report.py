@@ -9,8 +9,10 @@ import pytest
 
 from datasets.catalog import ELEVEN, VARIANTS
 from report.paper import NUMBERS
+from report.results import read_results
 from scripts import parse_test_res, report
 from sweep.runs import PROTOCOLS
+from trainer.checkpoints.identity import Identity, seal
 
 NAMES = {"eurosat": "EuroSAT", "dtd": "DescribableTextures", "imagenet": "ImageNet"}
 
@@ -191,3 +193,12 @@ def test_parse_test_res_reads_logs_and_results(tmp_path, capsys):
     (tmp_path / "seed3" / "results.json").write_text("{")
     assert parse_test_res.main([str(tmp_path)]) == 2
     assert f"error: {tmp_path / 'seed3' / 'results.json'} cannot be read" in capsys.readouterr().err
+
+
+def test_a_figure_that_was_changed_since_is_not_reported(tmp_path):
+    folder = write(tmp_path, "MMRL", "eurosat", "B2N", "base", 16, 1, 90.0)
+    values = json.loads((folder / "results.json").read_text())
+    whole = seal(values, Identity("MMRL", {}))
+    (folder / "results.json").write_text(json.dumps(whole | {"accuracy": 99.0}))
+    with pytest.raises(ValueError, match=r"results\.json' is damaged: its content does not match"):
+        read_results(tmp_path)

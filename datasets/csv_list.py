@@ -29,7 +29,7 @@ def read_csv(path: Path, folder: Path) -> list[Row]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: with the line: a column or value is missing, a split is none of train, val,
+        RequestError: with the line: a column or value is missing, a split is none of train, val,
             test or is given for some rows only, labels differ in case or blanks alone, or a
             picture has two labels or parts.
     """
@@ -38,7 +38,7 @@ def read_csv(path: Path, folder: Path) -> list[Row]:
     try:
         rows = list(_rows(path, folder))
     except csv.Error as error:
-        raise ValueError(f"{str(path)!r} is not a CSV file: {error}") from error
+        raise RequestError(f"{str(path)!r} is not a CSV file: {error}") from error
     _check_parts(rows)
     check_spelling({row.label: row.where for row in rows})
     _check_repeats(rows)
@@ -58,12 +58,12 @@ def _rows(path: Path, folder: Path) -> Iterator[Row]:
     for values in reader:
         where = f"{str(path)!r}, line {reader.line_num}"
         if None in values or None in values.values():
-            raise ValueError(
+            raise RequestError(
                 f"{where} has not {columns} columns as the first line has; quote what has commas"
             )
         for column in ("path", "label"):
             if not values[column].strip():
-                raise ValueError(f"{where}: the {column} is empty; complete or remove the line")
+                raise RequestError(f"{where}: the {column} is empty; complete or remove the line")
         part = (values.get("split") or "").strip()
         if part and part not in PARTS:
             raise ValueError(f"{where}: split {quote(part)} is not in {PARTS}")
@@ -88,7 +88,7 @@ def _check_parts(rows: list[Row]) -> None:
     unmarked = next((row for row in rows if not row.part), None)
     marked = next((row for row in rows if row.part), None)
     if marked and unmarked:
-        raise ValueError(
+        raise RequestError(
             f"{unmarked.where} has no split, but other lines have one ({marked.part!r}); give "
             "every line a split, or none"
         )
@@ -98,7 +98,7 @@ def check_spelling(labels: dict[str, str]) -> None:
     """Refuse labels (label -> where it stands) that differ in case or blanks alone.
 
     Raises:
-        ValueError: quotes two of them with their places.
+        RequestError: quotes two of them with their places.
     """
     seen: dict[str, str] = {}
     for label, where in labels.items():

@@ -24,12 +24,12 @@ def cached_draw(path: Path, folder: Path, lists: dict[str, list[Datum]]) -> dict
 
     Raises:
         FileNotFoundError: there is no such cache, or a picture of it is missing.
-        ValueError: it cannot be read, or does not fit the data set in `folder`.
+        RequestError: it cannot be read, or does not fit the data set in `folder`.
     """
     cached, drawn = read_datums(path), {}
     for part, items in lists.items():
         if part not in cached:
-            raise ValueError(
+            raise RequestError(
                 f"{str(path)!r} has no {part} pictures: it belongs to another data set"
             )
         wanted = [(_reroot(item.impath, folder, path), item.label) for item in cached[part]]
@@ -107,11 +107,11 @@ def consult_cache(
     """The draw to use, of `ours` and the cache at `path`; prints how they differ.
 
     Raises:
-        FileNotFoundError, ValueError: as `cached_draw`, if the cache is to be used.
+        FileNotFoundError, RequestError: as `cached_draw`, if the cache is to be used.
     """
     try:
         cached = cached_draw(path, folder, lists)
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, RequestError) as error:
         if is_used:
             raise type(error)(f"DATASET.FEWSHOT_CACHE is True. {error}") from error
         print(f"The cached draw is not compared: {error}")

@@ -64,7 +64,7 @@ def read_split(path: Path, image_dir: Path) -> Split:
     """The items of a split file in its order.
 
     Raises:
-        ValueError: a key is missing, an entry is no `[path, label, class name]`, or a path leaves
+        RequestError: a key is missing, an entry is no `[path, label, class name]`, or a path leaves
             `image_dir`.
     """
     split = _read_lists(path)
@@ -77,9 +77,11 @@ def read_split(path: Path, image_dir: Path) -> Split:
 def _read_lists(path: Path) -> dict[str, list]:
     split = read_json(str(path))
     if not isinstance(split, dict):
-        raise ValueError(f"{str(path)!r} holds no lists: it is not a split file. Fetch it again.")
+        raise RequestError(f"{str(path)!r} holds no lists: it is not a split file. Fetch it again.")
     if missing := [part for part in Split._fields if not isinstance(split.get(part), list)]:
-        raise ValueError(f"{str(path)!r} has no {missing}: it is not a split file. Fetch it again.")
+        raise RequestError(
+            f"{str(path)!r} has no {missing}: it is not a split file. Fetch it again."
+        )
     return split
 
 
@@ -203,14 +205,14 @@ def cut_in_three(items: list[Datum], rng: random.Random, source: str) -> Split:
     """One class, shuffled once and cut 50/20/30, rounded half to even.
 
     Raises:
-        ValueError: a part would be empty.
+        RequestError: a part would be empty.
     """
     items = list(items)
     rng.shuffle(items)
     num_train, num_val = round(0.5 * len(items)), round(0.2 * len(items))
     parts = items[:num_train], items[num_train : num_train + num_val], items[num_train + num_val :]
     if not all(parts):
-        raise ValueError(f"{source} has {len(items)} pictures, too few to cut 50/20/30; add some")
+        raise RequestError(f"{source} has {len(items)} pictures, too few to cut 50/20/30; add some")
     return Split(*parts)
 
 

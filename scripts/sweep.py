@@ -106,7 +106,7 @@ def chosen_runs(args: argparse.Namespace) -> list[Run]:
     """The runs that the options name.
 
     Raises:
-        ValueError: an option names something unknown.
+        RequestError: an option names something unknown.
     """
     methods, datasets = _names(args.methods) or list(METHODS), _names(args.datasets)
     runs = list_runs(args.protocol, methods, datasets, args.seeds or SEEDS, args.shots)
@@ -140,10 +140,10 @@ def settings_of(args: argparse.Namespace, opts: list[str]) -> Settings:
     if not args.root:
         raise ValueError("set DATA to the folder of the data sets, or give --root")
     if len(opts) % 2:
-        raise ValueError(f"config keys come as KEY VALUE pairs; {opts[-1]!r} has no value")
+        raise RequestError(f"config keys come as KEY VALUE pairs; {opts[-1]!r} has no value")
     taken = [key for key in opts[::2] if key in OPTION_OF_KEY]
     if taken:
-        raise ValueError(
+        raise RequestError(
             f"{taken[0]} is part of a run's folder and cannot follow `--`; use "
             f"{OPTION_OF_KEY[taken[0]]}, or train.py for a single run"
         )
@@ -154,10 +154,10 @@ def print_plan(runs: list[Run], settings: Settings) -> None:
     """Print every command with its hyper-parameters and whether it is finished.
 
     Raises:
-        ValueError: a key or value after `--` is wrong, or this Python cannot resolve configs.
+        RequestError: a key or value after `--` is wrong, or this Python cannot resolve configs.
     """
     if complaint():
-        raise ValueError(complaint())
+        raise RequestError(complaint())
     for run in runs:
         stored = stored_outcome(run, settings)
         config = resolved_config(run, settings)
@@ -207,18 +207,14 @@ def main(argv: list[str] | None = None) -> int:
     end = words.index("--") if "--" in words else len(words)
     args = build_parser().parse_args(words[:end])
     os.chdir(REPOSITORY)  # configs and outputs are named from there
-    try:
-        runs, settings = chosen_runs(args), settings_of(args, words[end + 1 :])
-        if args.dry_run:
-            print_plan(runs, settings)
-            return 0
-        if args.engine == "ray":
-            from sweep.ray_engine import run_on_ray
+    runs, settings = chosen_runs(args), settings_of(args, words[end + 1 :])
+    if args.dry_run:
+        print_plan(runs, settings)
+        return 0
+    if args.engine == "ray":
+        from sweep.ray_engine import run_on_ray
 
-            return summarise(runs, run_on_ray(runs, settings, args.address))
-    except (ValueError, ModuleNotFoundError, ConnectionError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return summarise(runs, run_on_ray(runs, settings, args.address))
     return run_locally(runs, settings, args)
 
 

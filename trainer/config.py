@@ -85,10 +85,10 @@ def add_method(name: str, **values: Any) -> None:
     Call it where the trainer is registered, before a config is built.
 
     Raises:
-        ValueError: the name is taken.
+        RequestError: the name is taken.
     """
     if name in _METHODS:
-        raise ValueError(f"TRAINER.{name} already exists; choose another name for the method")
+        raise RequestError(f"TRAINER.{name} already exists; choose another name for the method")
     _METHODS[name] = values
 
 
@@ -105,7 +105,7 @@ def build_config(
     KEY VALUE KEY VALUE ... of the command line.
 
     Raises:
-        ValueError: an unknown key (the nearest is named), a value of the wrong type or range.
+        RequestError: an unknown key (the nearest is named), a value of the wrong type or range.
         FileNotFoundError: a yaml file is not there.
     """
     cfg = get_cfg_default()
@@ -138,11 +138,15 @@ def _pairs(opts: Sequence[str]) -> dict[str, Any]:
     for word in opts[::2]:
         # A mistyped option ends argparse's options, and all that follows comes here.
         if word.startswith("-"):
-            raise ValueError(f"{word!r} is not an option here; options come before KEY VALUE pairs")
+            raise RequestError(
+                f"{word!r} is not an option here; options come before KEY VALUE pairs"
+            )
     if strange := [word for word in opts[::2] if len(opts) % 2 and not _KEY.fullmatch(word)]:
-        raise ValueError(f"Expected a config key, got {strange[0]!r}; options are KEY VALUE pairs")
+        raise RequestError(
+            f"Expected a config key, got {strange[0]!r}; options are KEY VALUE pairs"
+        )
     if len(opts) % 2:
-        raise ValueError(f"Options come as KEY VALUE pairs; {opts[-1]!r} has no value")
+        raise RequestError(f"Options come as KEY VALUE pairs; {opts[-1]!r} has no value")
     return dict(zip(opts[::2], opts[1::2], strict=True))
 
 
@@ -151,7 +155,7 @@ def _apply(cfg: CfgNode, origins: dict[str, str], values: Mapping[str, Any], ori
     for key, value in values.items():
         if key not in known:
             nearest = get_most_similar_str_to_a_from_b(key, known)
-            raise ValueError(f"Unknown config key {key!r} ({origin}). Did you mean {nearest!r}?")
+            raise RequestError(f"Unknown config key {key!r} ({origin}). Did you mean {nearest!r}?")
         value = _typed(key, value, known[key])
         node, leaf = parent_node(cfg, key)
         if value != known[key] or key in origins:

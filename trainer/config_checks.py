@@ -155,7 +155,7 @@ def check_values(values: Mapping[str, Any], methods: Iterable[str], is_ours: boo
     `methods` have a node TRAINER.<name>; `is_ours`: the trainer is one of this project.
 
     Raises:
-        ValueError: names the key, what it takes and what was found.
+        RequestError: names the key, what it takes and what was found.
     """
     for key, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
@@ -174,7 +174,7 @@ def check_values(values: Mapping[str, Any], methods: Iterable[str], is_ours: boo
     if is_ours:
         for key, (wanted, reason) in _UNUSED.items():
             if values[key] != wanted:
-                raise ValueError(f"MMRL's trainers need {key} {wanted}: {reason}")
+                raise RequestError(f"MMRL's trainers need {key} {wanted}: {reason}")
 
 
 def _check_together(values: Mapping[str, Any]) -> None:

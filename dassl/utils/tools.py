@@ -84,13 +84,13 @@ def set_random_seed(seed: int) -> None:
     """Seed Python's `random`, NumPy and torch with all CUDA devices.
 
     Raises:
-        ValueError: `seed` is negative.
+        RequestError: `seed` is negative.
     """
     import numpy as np
     import torch
 
     if seed < 0:
-        raise ValueError(
+        raise RequestError(
             f"A seed must be 0 or more, got {seed}; leave SEED at -1 for an unseeded run"
         )
     random.seed(seed)
@@ -144,12 +144,12 @@ def check_availability(requested: str, available: Sequence[str]) -> None:
     """Refuse a name that does not exist.
 
     Raises:
-        ValueError: lists what exists and the most similar name.
+        RequestError: lists what exists and the most similar name.
     """
     if requested not in available:
         same = (name for name in available if name.lower() == requested.lower())
         nearest = next(same, None) or get_most_similar_str_to_a_from_b(requested, available)
-        raise ValueError(
+        raise RequestError(
             f"The requested one is expected to belong to {list(available)}, but got "
             f"[{requested}] (do you mean [{nearest}]?)"
         )

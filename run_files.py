@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dassl.file_errors import naming, parse_json, quote, read_text
+from dassl.errors import RequestError, naming, parse_json, quote, read_text
 
 __all__ = ["RESULTS_FILE", "RunResults", "write_atomically"]
 
@@ -67,7 +67,7 @@ class RunResults:
         """The parsed content of `path`.
 
         Raises:
-            ValueError: it is not what a run leaves, or a field has another type or range.
+            RequestError: it is not what a run leaves, or a field has another type or range.
         """
         if not isinstance(values, dict) or not any(key in values for key in _TELLING):
             raise RequestError(f"{path} does not hold a run's results; remove it")
@@ -76,12 +76,12 @@ class RunResults:
             # To Python, True is a whole number.
             is_of_kind = isinstance(value, _KINDS[key]) and not isinstance(value, bool)
             if not is_of_kind or not _is_in_range(key, value):
-                raise ValueError(
+                raise RequestError(
                     f"{path} does not hold a run's results: {key} is {quote(value)}; remove it"
                 )
         results = cls(values, path, **fields)
         if results.total is not None and (results.correct or 0) > results.total:
-            raise ValueError(
+            raise RequestError(
                 f"{path} does not hold a run's results: {results.correct} of {results.total} are "
                 "correct; remove it"
             )

@@ -19,7 +19,7 @@ import sys
 import time
 from typing import Any
 
-from dassl.errors import in_one_sentence
+from dassl.errors import RequestError, in_one_sentence
 from interpreter import require_torch
 from options import Parser
 
@@ -131,7 +131,9 @@ def prepare(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
         RequestError, FileNotFoundError: one sentence that says what is wrong and what to do.
     """
     if args.load_epoch is not None and not (args.eval_only and args.model_dir):
-        raise ValueError("--load-epoch needs --eval-only, and --model-dir with the run to evaluate")
+        raise RequestError(
+            "--load-epoch needs --eval-only, and --model-dir with the run to evaluate"
+        )
     if args.eval_only and args.model_dir and not args.trainer:
         from trainer.evaluation.request import stored_trainer
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.logs import RunLog, Step, read_run
-from dassl.file_errors import in_one_sentence
+from dassl.errors import RequestError, in_one_sentence
 from options import Parser, fraction
 
 __all__ = ["compare", "main"]

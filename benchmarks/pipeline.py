@@ -23,7 +23,7 @@ from yacs.config import CfgNode
 from dassl.data.data_manager import DatasetWrapper, build_data_loader
 from dassl.data.datasets import Datum
 from dassl.data.transforms import build_transform
-from dassl.file_errors import in_one_sentence
+from dassl.errors import in_one_sentence
 from dassl.utils.tools import num_cores
 from trainer.config import build_config
 

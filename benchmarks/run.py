@@ -29,7 +29,7 @@ from benchmarks.measure import (
     step_memory,
     time_interleaved,
 )
-from dassl.file_errors import in_one_sentence
+from dassl.errors import in_one_sentence
 from dassl.utils.tools import system_lines
 from options import Parser, whole_number
 from trainer.evaluation.results import device_name

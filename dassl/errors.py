@@ -121,7 +121,7 @@ def parse_json(text: str) -> Any:
     """The value that JSON text holds.
 
     Raises:
-        ValueError: it is not JSON, an object has a key twice, or a string is not text.
+        RequestError: it is not JSON, an object has a key twice, or a string is not text.
         RecursionError: it is nested too deep.
     """
     value = json.loads(text, object_pairs_hook=_object)

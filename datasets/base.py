@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dassl.data.datasets import DatasetBase, Datum
-from dassl.file_errors import quote
+from dassl.errors import RequestError, quote
 from datasets.catalog import find
 from datasets.draw_cache import cache_file, consult_cache
 from datasets.draws import compare_with_published, path_below
@@ -87,13 +87,13 @@ def check_labels(split: Split, source: str) -> None:
     for item in (item for part in split for item in part):
         name = names.setdefault(item.label, item.classname)
         if name != item.classname:
-            raise ValueError(
+            raise RequestError(
                 f"{source}: label {item.label} is named both {quote(name)} and "
                 f"{quote(item.classname)} (at {quote(item.impath)}); a label "
                 "has one name. Get the list again."
             )
     if unnamed := [label for label, name in names.items() if not is_name(name)]:
-        raise ValueError(
+        raise RequestError(
             f"{source}: the class name of label {unnamed[0]}, {quote(names[unnamed[0]])}, is "
             "empty or has control characters; correct it"
         )

@@ -79,7 +79,7 @@ def check_own(root: Path, csv: str = "", names: str = "", deep: bool = False) ->
     try:
         with contextlib.redirect_stdout(said):
             data = DATASET_REGISTRY.get(OWN.name)(CfgNode({"DATASET": cfg, "SEED": -1}))
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, RequestError) as error:
         return Report(OWN, "incomplete", [*said.getvalue().splitlines(), str(error)])
     parts = {"training": data.train_x, "validation": data.val or [], "test": data.test}
     counts = ", ".join(f"{len(items)} {part}" for part, items in parts.items())

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from dassl.file_errors import quote, read_text
+from dassl.errors import RequestError, quote, read_text
 
 __all__ = ["PARTS", "Row", "check_spelling", "read_csv"]
 
@@ -49,7 +49,7 @@ def _rows(path: Path, folder: Path) -> Iterator[Row]:
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
     names = reader.fieldnames or ()
     if missing := {"path", "label"} - set(names):
-        raise ValueError(
+        raise RequestError(
             f"{str(path)!r} lacks the column {sorted(missing)}; its first line must be "
             "path,label or path,label,split, with commas"
         )
@@ -66,7 +66,7 @@ def _rows(path: Path, folder: Path) -> Iterator[Row]:
                 raise RequestError(f"{where}: the {column} is empty; complete or remove the line")
         part = (values.get("split") or "").strip()
         if part and part not in PARTS:
-            raise ValueError(f"{where}: split {quote(part)} is not in {PARTS}")
+            raise RequestError(f"{where}: split {quote(part)} is not in {PARTS}")
         picture = os.path.normpath(folder / values["path"].strip())
         yield Row(picture, values["label"], part, where)
 
@@ -76,7 +76,7 @@ def _check_columns(names: list[str], path: Path) -> None:
     plain = [name.strip().lower() for name in names]
     for name in COLUMNS:
         if plain.count(name) > names.count(name) or names.count(name) > 1:
-            raise ValueError(
+            raise RequestError(
                 f"{str(path)!r} must have one column {name!r}, written so; its first line is "
                 f"{quote(','.join(names))}"
             )
@@ -103,11 +103,11 @@ def check_spelling(labels: dict[str, str]) -> None:
     seen: dict[str, str] = {}
     for label, where in labels.items():
         if not label.strip(" _"):
-            raise ValueError(f"{where}: a class needs a name, got {quote(label)}")
+            raise RequestError(f"{where}: a class needs a name, got {quote(label)}")
         twin = seen.setdefault(" ".join(label.casefold().split()), label)
         if twin != label or label != label.strip():
             other = "" if twin == label else f" and {quote(twin)} ({labels[twin]})"
-            raise ValueError(
+            raise RequestError(
                 f"{where}: the label {quote(label)}{other} has blanks or capitals that make two "
                 "classes of one; write a class in one way"
             )
@@ -121,7 +121,7 @@ def _check_repeats(rows: list[Row]) -> None:
         first = seen.setdefault(row.path, row)
         for kind, one, two in (("label", first.label, row.label), ("split", first.part, row.part)):
             if one != two:
-                raise ValueError(
+                raise RequestError(
                     f"{row.where}: {quote(row.path)} has the {kind} {quote(two)}, and "
                     f"{quote(one)} in {first.where.rpartition(', ')[2]}; a picture has one"
                 )

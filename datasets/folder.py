@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dassl.data.datasets import DATASET_REGISTRY, Datum
-from dassl.file_errors import quote
+from dassl.errors import RequestError, quote
 from dassl.utils.pictures import Ignored, own_suffixes, turned_note
 from datasets.base import Reader, Split
 from datasets.csv_list import PARTS, Row, check_spelling, read_csv

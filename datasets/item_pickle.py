@@ -41,5 +41,5 @@ def _datum(item: Any, path: Path) -> Datum:
     for name, kind in ATTRIBUTES.items():
         if type(item.get(name)) is not kind:
             found = type(item.get(name)).__name__
-            raise ValueError(f"{str(path)!r} is no cached draw: {name} of an item is a {found}")
+            raise RequestError(f"{str(path)!r} is no cached draw: {name} of an item is a {found}")
     return Datum.unchecked(*(item[name] for name in ATTRIBUTES))

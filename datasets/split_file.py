@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from dassl.data.datasets import Datum
-from dassl.file_errors import quote, read_text
+from dassl.errors import RequestError, quote, read_text
 from dassl.utils import read_json
 from dassl.utils.pictures import IMAGE_SUFFIXES
 from datasets.base import Reader, Split
@@ -88,15 +88,17 @@ def _read_lists(path: Path) -> dict[str, list]:
 def _check_entry(row: Any, count: int, where: str) -> None:
     """Refuse what is no `[path, label, class name]` of a split file with `count` entries."""
     if not isinstance(row, list) or [type(value) for value in row] != [str, int, str]:
-        raise ValueError(
+        raise RequestError(
             f"{where} is {quote(row)}, not [path, label, class name]; fetch the file again"
         )
     name, label, classname = row
     # labels are 0 .. n-1 and every one has a picture, so none can reach the number of entries
     if not 0 <= label < count:
-        raise ValueError(f"{where}: the label {quote(label)} of {quote(name)} is not one of 0..n-1")
+        raise RequestError(
+            f"{where}: the label {quote(label)} of {quote(name)} is not one of 0..n-1"
+        )
     if not name or not classname.strip(" _"):
-        raise ValueError(f"{where} is {quote(row)}: its path or class name is empty")
+        raise RequestError(f"{where} is {quote(row)}: its path or class name is empty")
 
 
 def _items(
@@ -108,7 +110,7 @@ def _items(
         _check_entry(row, count, f"{str(source)!r}, {part} entry {number}")
         name, label, classname = row
         if _is_outside(name):
-            raise ValueError(
+            raise RequestError(
                 f"{str(source)!r} lists {quote(name)}, which lies outside {str(image_dir)!r}. "
                 "Paths in a split file are relative to that folder; fetch the published file."
             )
@@ -122,7 +124,7 @@ def _check_repeats(split: Split, source: Path) -> None:
     for item in (item for part in split for item in part):
         label = seen.setdefault(item.impath, item.label)
         if label != item.label:
-            raise ValueError(
+            raise RequestError(
                 f"{str(source)!r} gives {quote(item.impath)} the labels {label} and "
                 f"{item.label}; a picture has one. Fetch the file again."
             )

@@ -21,7 +21,7 @@ from tqdm import trange
 
 from clip import tokenize
 from clip.model import CLIP, Sizes
-from dassl.file_errors import in_one_sentence
+from dassl.errors import in_one_sentence
 from demo.world import COLOURS, SHAPES, SIZE, STUDIO, TEXTURES, render
 from options import Parser, whole_number
 

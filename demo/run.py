@@ -18,7 +18,7 @@ from statistics import mean, pstdev
 
 from tqdm import tqdm
 
-from dassl.file_errors import in_one_sentence
+from dassl.errors import in_one_sentence
 from dassl.utils.tools import num_cores
 from demo.data import write_data
 from demo.pretrain import WEIGHTS, expand

@@ -10,7 +10,6 @@ which files and subfolders are ignored, and which pictures are twins or have an 
 The exit code is 1 if a data set that was asked for cannot be used.
 """
 
-import sys
 from pathlib import Path
 
 from interpreter import require_torch
@@ -18,7 +17,7 @@ from interpreter import require_torch
 if __name__ == "__main__":
     require_torch()
 
-from dassl.file_errors import in_one_sentence
+from dassl.errors import in_one_sentence
 from datasets.catalog import CATALOG, Entry, find
 from datasets.check import OWN, check_dataset, check_own, expected_tree
 from options import Parser
@@ -47,11 +46,7 @@ def _entry(name: str) -> Entry:
 def main(argv: list[str] | None = None) -> int:
     """Check the data sets and print what was found; the exit code."""
     args = build_parser().parse_args(argv)
-    try:
-        entries = [_entry(name) for name in args.names] or list(CATALOG)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    entries = [_entry(name) for name in args.names] or list(CATALOG)
     bad = 0
     for entry in entries:
         if entry is OWN:

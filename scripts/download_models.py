@@ -14,7 +14,7 @@ from interpreter import require_torch
 if __name__ == "__main__":
     require_torch()
 
-from dassl.file_errors import in_one_sentence
+from dassl.errors import in_one_sentence
 from options import Parser
 from trainer.checkpoints.find import MODEL_NAME
 

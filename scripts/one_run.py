@@ -12,7 +12,7 @@ from interpreter import hand_over
 if __name__ == "__main__":
     hand_over()
 
-from dassl.file_errors import in_one_sentence
+from dassl.errors import RequestError, in_one_sentence
 from sweep.execution import REPOSITORY, Settings, command
 from sweep.runs import Run, list_runs
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import mean, pstdev
 
 import interpreter  # noqa: F401  its stand-in finds the repository
-from dassl.file_errors import in_one_sentence
+from dassl.errors import in_one_sentence
 from options import Parser, whole_numbers
 from run_files import RESULTS_FILE, RunResults
 

@@ -15,7 +15,7 @@ from interpreter import require_torch
 if __name__ == "__main__":
     require_torch()
 
-from dassl.file_errors import in_one_sentence
+from dassl.errors import in_one_sentence
 from options import Parser, whole_numbers
 from report.plots import draw_all
 from report.render import to_csv, to_html, to_latex, to_markdown
@@ -39,11 +39,7 @@ def build_parser() -> Parser:
 def main(argv: list[str] | None = None) -> int:
     """Read, print, write."""
     args = build_parser().parse_args(argv)
-    try:
-        results = read_results(args.folder)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    results = read_results(args.folder)
     if not results:
         print(f"error: no results.json below {args.folder}", file=sys.stderr)
         return 2

@@ -22,7 +22,7 @@ if __name__ == "__main__":
     # started, by their own interpreter; only to compare configs it takes one here.
     hand_over()
 
-from dassl.file_errors import in_one_sentence
+from dassl.errors import RequestError, in_one_sentence
 from options import Parser, minutes, whole_number, whole_numbers
 from sweep.execution import (
     REPOSITORY,
@@ -127,7 +127,7 @@ def _shard(text: str) -> tuple[int, int]:
     except argparse.ArgumentTypeError:
         number, total = 0, 0
     if number >= total:
-        raise ValueError(f"--shard takes I/N with I from 0 to N - 1, got {text!r}")
+        raise RequestError(f"--shard takes I/N with I from 0 to N - 1, got {text!r}")
     return number, total
 
 
@@ -135,10 +135,10 @@ def settings_of(args: argparse.Namespace, opts: list[str]) -> Settings:
     """The settings that all runs have in common.
 
     Raises:
-        ValueError: no data sets are named, or a key after `--` has an option of its own.
+        RequestError: no data sets are named, or a key after `--` has an option of its own.
     """
     if not args.root:
-        raise ValueError("set DATA to the folder of the data sets, or give --root")
+        raise RequestError("set DATA to the folder of the data sets, or give --root")
     if len(opts) % 2:
         raise RequestError(f"config keys come as KEY VALUE pairs; {opts[-1]!r} has no value")
     taken = [key for key in opts[::2] if key in OPTION_OF_KEY]

@@ -59,7 +59,7 @@ def test_the_reader_of_torch_files_needs_python_and_torch_alone():
 
 
 @pytest.mark.parametrize(
-    "name", ["dassl/file_errors.py", "interpreter.py", "options.py", "run_files.py"]
+    "name", ["dassl/errors.py", "interpreter.py", "options.py", "run_files.py"]
 )
 def test_what_every_package_may_use_needs_python_alone(name):
     names = imported_names(REPOSITORY / name)

@@ -14,7 +14,7 @@ from typing import Any
 from yacs.config import CfgNode
 
 from dassl.config import get_cfg_default
-from dassl.file_errors import is_text, quote
+from dassl.errors import RequestError, is_text, quote
 from dassl.utils.tools import get_most_similar_str_to_a_from_b
 from trainer.config_checks import check_values
 from trainer.config_file import read_yaml
@@ -181,7 +181,7 @@ def _typed(key: str, value: Any, default: Any) -> Any:
     if isinstance(value, bool) and key in _WORDS_OR_BOOLS:
         value = str(value)
     if type(value) is not type(default) or not _are_plain(value):
-        raise ValueError(
+        raise RequestError(
             f"{key} takes a {type(default).__name__} such as {default!r}, "
             f"got the {type(value).__name__} {quote(value)}"
         )

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from dassl.file_errors import quote
+from dassl.errors import RequestError, quote
 from trainer.published_values import check_template
 
 __all__ = ["PRECISIONS", "TASKS", "check_values"]
@@ -159,9 +159,9 @@ def check_values(values: Mapping[str, Any], methods: Iterable[str], is_ours: boo
     """
     for key, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{key} must be a finite number; got {value}")
+            raise RequestError(f"{key} must be a finite number; got {value}")
         if isinstance(value, int) and abs(value) > _LARGEST:
-            raise ValueError(f"{key} must be at most {_LARGEST}; got {quote(value)}")
+            raise RequestError(f"{key} must be at most {_LARGEST}; got {quote(value)}")
     of_methods = {
         f"TRAINER.{name}.{leaf}": rule
         for name in methods
@@ -169,7 +169,7 @@ def check_values(values: Mapping[str, Any], methods: Iterable[str], is_ours: boo
     }
     for key, rule in (_RULES | of_methods).items():
         if key in values and not rule.holds(values[key]):
-            raise ValueError(f"{key} must be {rule.must_be}; got {quote(values[key])}")
+            raise RequestError(f"{key} must be {rule.must_be}; got {quote(values[key])}")
     _check_together(values)
     if is_ours:
         for key, (wanted, reason) in _UNUSED.items():
@@ -180,12 +180,12 @@ def check_values(values: Mapping[str, Any], methods: Iterable[str], is_ours: boo
 def _check_together(values: Mapping[str, Any]) -> None:
     warmup, epochs = values["OPTIM.WARMUP_EPOCH"], values["OPTIM.MAX_EPOCH"]
     if warmup > epochs:
-        raise ValueError(f"OPTIM.WARMUP_EPOCH {warmup} is more than OPTIM.MAX_EPOCH {epochs}")
+        raise RequestError(f"OPTIM.WARMUP_EPOCH {warmup} is more than OPTIM.MAX_EPOCH {epochs}")
     if values["OPTIM.NAME"] == "sgd" and values["OPTIM.SGD_NESTEROV"]:
         if not values["OPTIM.MOMENTUM"] or values["OPTIM.SGD_DAMPNING"]:
-            raise ValueError("OPTIM.SGD_NESTEROV needs OPTIM.MOMENTUM above 0 and SGD_DAMPNING 0")
+            raise RequestError("OPTIM.SGD_NESTEROV needs OPTIM.MOMENTUM above 0 and SGD_DAMPNING 0")
     blur, side = values["INPUT.GB_K"], min(values["INPUT.SIZE"])
     if "gaussian_blur" in values["INPUT.TRANSFORMS"] and blur // 2 >= side:
-        raise ValueError(f"INPUT.GB_K {blur} is too large for pictures of {side} pixels")
+        raise RequestError(f"INPUT.GB_K {blur} is too large for pictures of {side} pixels")
     if values["DATASET.TEMPLATE"]:
         check_template(values["DATASET.TEMPLATE"])

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from dassl.file_errors import read_text
+from dassl.errors import RequestError, read_text
 
 __all__ = ["read_yaml"]
 
@@ -52,22 +52,22 @@ def read_yaml(path: str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not yaml, has a key twice, or is no tree of KEY: value pairs.
+        RequestError: it is not yaml, has a key twice, or is no tree of KEY: value pairs.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"No config file at {path!r}")
     if Path(path).suffix not in (".yaml", ".yml"):
-        raise ValueError(f"{path!r} is not a .yaml file; a config file is never executed")
+        raise RequestError(f"{path!r} is not a .yaml file; a config file is never executed")
     tree = _parse(read_text(Path(path)), path)
     if not isinstance(tree, (dict, type(None))):
-        raise ValueError(f"{path!r} has no KEY: value pairs, so it is no config file")
+        raise RequestError(f"{path!r} has no KEY: value pairs, so it is no config file")
     found: dict[str, Any] = {}
     for key, value in _leaves(tree or {}, "", _MAX_DEPTH):
         if key in found:
-            raise ValueError(f"{path!r} has {key} twice; keep one")
+            raise RequestError(f"{path!r} has {key} twice; keep one")
         found[key] = value
         if len(found) > _MAX_LEAVES:
-            raise ValueError(f"{path!r} has more than {_MAX_LEAVES} values: it is no config file")
+            raise RequestError(f"{path!r} has more than {_MAX_LEAVES} values: it is no config file")
     return found
 
 
@@ -76,10 +76,10 @@ def _parse(text: str, path: str) -> Any:
         return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ValueError(f"{path!r}, line {line}: this is not yaml: {error.problem}") from error
+        raise RequestError(f"{path!r}, line {line}: this is not yaml: {error.problem}") from error
     except (yaml.YAMLError, *_UNFIT) as error:
         first = str(error).partition("\n")[0]
-        raise ValueError(f"{path!r} is not yaml: {first or type(error).__name__}") from error
+        raise RequestError(f"{path!r} is not yaml: {first or type(error).__name__}") from error
 
 
 def _leaves(tree: dict[Any, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlretrieve
 
-from dassl.file_errors import parse_json, read_text
+from dassl.errors import RequestError, parse_json, read_text
 from dassl.utils.pictures import read_image
 
 __all__ = [
@@ -48,13 +48,13 @@ def read_json(fpath: str) -> Any:
     """The object in a JSON file.
 
     Raises:
-        ValueError: it is not JSON, or a key is there twice; the message has the path.
+        RequestError: it is not JSON, or a key is there twice; the message has the path.
     """
     text = read_text(Path(fpath))
     try:
         return parse_json(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{fpath!r} is not sound JSON ({error}). Get the file again.") from error
+        raise RequestError(f"{fpath!r} is not sound JSON ({error}). Get the file again.") from error
 
 
 def write_json(obj: Any, fpath: str) -> None:

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dassl.file_errors import check_writable, in_one_sentence
+from dassl.errors import RequestError, check_writable, in_one_sentence
 from options import Parser
 from trainer.checkpoints.find import find_checkpoint, read_checkpoint, run_metadata
 from trainer.checkpoints.identity import KEY, Identity, plain_settings, seal
@@ -24,7 +24,7 @@ def export(path: str, out: Path, epoch: int | None = None) -> tuple[int, int]:
     """Write what was learned as .safetensors, with what rebuilds the model; (bytes before, after).
 
     Raises:
-        ValueError: the checkpoint is not MMRL's or MMRL++'s, or `out` cannot be written.
+        RequestError: the checkpoint is not MMRL's or MMRL++'s, or `out` cannot be written.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -48,7 +48,7 @@ def export(path: str, out: Path, epoch: int | None = None) -> tuple[int, int]:
     try:
         save_file(learned, out, metadata={"mmrl": json.dumps(metadata), **stored})
     except SafetensorError as error:
-        raise ValueError(f"Cannot write {str(out)!r}: {error}") from error
+        raise RequestError(f"Cannot write {str(out)!r}: {error}") from error
     return source.stat().st_size, out.stat().st_size
 
 
@@ -85,17 +85,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("out", nargs="?", type=Path, metavar="OUT.safetensors")
     parser.add_argument("--load-epoch", type=int, metavar="N", help="default: best, else last")
     args = parser.parse_args(argv)
-    try:
-        if args.command == "describe":
-            print(describe(args.path, args.load_epoch))
-            return 0
-        if args.out is None:
-            parser.error("export needs OUT.safetensors")
-        check_writable(args.out)
-        before, after = export(args.path, args.out, args.load_epoch)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if args.command == "describe":
+        print(describe(args.path, args.load_epoch))
+        return 0
+    if args.out is None:
+        parser.error("export needs OUT.safetensors")
+    check_writable(args.out)
+    before, after = export(args.path, args.out, args.load_epoch)
     print(f"Wrote {args.out}: {after:,} bytes, from {before:,}")
     return 0
 

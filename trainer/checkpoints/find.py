@@ -25,14 +25,14 @@ def find_checkpoint(path: str, epoch: int | None = None) -> Path:
 
     Raises:
         FileNotFoundError: there is none; the message lists what is there.
-        ValueError: a tree holds several runs, or `epoch` is no choice here.
+        RequestError: a tree holds several runs, or `epoch` is no choice here.
     """
     given = Path(path).expanduser()
     if epoch is not None and epoch < 1:
-        raise ValueError(f"--load-epoch takes the number of an epoch, from 1, got {epoch}")
+        raise RequestError(f"--load-epoch takes the number of an epoch, from 1, got {epoch}")
     if given.is_file():
         if epoch is not None and given.name != f"model.pth.tar-{epoch}":
-            raise ValueError(
+            raise RequestError(
                 f"--load-epoch {epoch} chooses a file of a run folder, and {str(given)!r} is a "
                 "file; leave it out, or give the folder"
             )

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from dassl.errors import RequestError, check_writable, in_one_sentence, read_text
 from interpreter import require_torch
+from options import Parser, whole_number
 from run_files import write_atomically
 
 if __name__ == "__main__":
@@ -36,11 +37,9 @@ class Row(NamedTuple):
     truth: str  # from the folder's name; empty if that is not a class
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The parser of all options."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("model", metavar="RUN", help="run folder, checkpoint or .safetensors")
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="files, folders, globs")
     what = parser.add_argument_group("classes")
@@ -54,25 +53,23 @@ def build_parser() -> argparse.ArgumentParser:
     )
     output = parser.add_argument_group("output")
     output.add_argument(
-        "--top", type=_count, default=5, metavar="N", help="classes per picture (default: 5)"
+        "--top",
+        type=whole_number(1),
+        default=5,
+        metavar="N",
+        help="classes per picture (default: 5)",
     )
     output.add_argument("--csv", type=Path, metavar="FILE", help="write a table")
     output.add_argument("--json", type=Path, metavar="FILE", help="write a list of objects")
     output.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
     how = parser.add_argument_group("how")
     how.add_argument(
-        "--batch-size", type=_count, default=32, metavar="N", help="pictures (default: 32)"
+        "--batch-size", type=whole_number(1), default=32, metavar="N", help="pictures (default: 32)"
     )
     how.add_argument(
         "--device", type=_device, metavar="cpu|cuda", help="default: a GPU if there is one"
     )
     return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"takes a whole number from 1, got {text!r}")
-    return int(text)
 
 
 def _device(text: str) -> str:

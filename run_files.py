@@ -5,12 +5,11 @@ The standard library alone: a sweep reads results with a Python that may have no
 
 import json
 import os
-import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dassl.errors import RequestError, naming
+from dassl.errors import RequestError, naming, parse_json, quote, read_text
 
 __all__ = ["EVALUATED", "RESULTS_FILE", "RunResults", "write_atomically"]
 
@@ -36,6 +35,8 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "config": (dict,),
     "identity": (dict,),
 }
+_PERCENT = ("accuracy", "error_rate", "macro_f1")
+_LEAST = {"num_shots": -1, "seed": -1, "total": 0, "correct": 0}
 # train.py always writes a config; other programs' results have a figure at least.
 _TELLING = ("config", "accuracy", "correct")
 
@@ -69,18 +70,25 @@ class RunResults:
         """The parsed content of `path`.
 
         Raises:
-            RequestError: it is not what a run leaves, or a field has another type.
+            RequestError: it is not what a run leaves, or a field has another type or range.
         """
         if not isinstance(values, dict) or not any(key in values for key in _TELLING):
             raise RequestError(f"{path} does not hold a run's results; remove it")
         fields = {key: values[key] for key in _KINDS if key in values}
         for key, value in fields.items():
-            if not _is_kind(value, _KINDS[key]):
+            # To Python, True is a whole number.
+            is_of_kind = isinstance(value, _KINDS[key]) and not isinstance(value, bool)
+            if not is_of_kind or not _is_in_range(key, value):
                 raise RequestError(
-                    f"{path} does not hold a run's results: {key} is {reprlib.repr(value)}; "
-                    "remove it"
+                    f"{path} does not hold a run's results: {key} is {quote(value)}; remove it"
                 )
-        return cls(values, path, **fields)
+        results = cls(values, path, **fields)
+        if results.total is not None and (results.correct or 0) > results.total:
+            raise RequestError(
+                f"{path} does not hold a run's results: {results.correct} of {results.total} are "
+                "correct; remove it"
+            )
+        return results
 
     @classmethod
     def read(cls, folder: Path) -> "RunResults":
@@ -92,7 +100,7 @@ class RunResults:
         """
         path = folder / RESULTS_FILE
         try:
-            values = json.loads(path.read_bytes())
+            values = parse_json(read_text(path))
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{path} is not there: the run is not finished") from error
         except (OSError, ValueError, RecursionError) as error:
@@ -122,10 +130,12 @@ class RunResults:
         return self.path
 
 
-def _is_kind(value: Any, kinds: tuple[type, ...]) -> bool:
-    # To Python, True is a whole number; "not a number" fails every comparison.
-    is_one = isinstance(value, kinds) and not isinstance(value, bool)
-    return is_one and (kinds is not _FIGURE or 0 <= value <= 100)
+def _is_in_range(key: str, value: Any) -> bool:
+    if key in _PERCENT:
+        return 0 <= value <= 100  # false for NaN
+    if key in _LEAST:
+        return _LEAST[key] <= value
+    return key != "classnames" or all(isinstance(name, str) for name in value)
 
 
 def write_atomically(text: str, path: Path) -> None:

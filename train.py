@@ -22,6 +22,7 @@ from typing import Any
 
 from dassl.errors import RequestError, in_one_sentence
 from interpreter import require_torch
+from options import Parser
 
 if __name__ == "__main__":
     require_torch()
@@ -41,11 +42,9 @@ _KEY_OF_FLAG = {
 }
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The parser of all options; an option that was not given is None."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     what = parser.add_argument_group("what to run")
     what.add_argument("--trainer", metavar="NAME", help="MMRL, MMRLpp or ZeroshotCLIP")
     what.add_argument("--dataset-config-file", metavar="YAML", help="configs/datasets/*.yaml")
@@ -135,6 +134,8 @@ def check_options(args: argparse.Namespace) -> None:
     given = {"--model-dir": args.model_dir, "--load-epoch": args.load_epoch is not None}
     if unused := [flag for flag, is_given in given.items() if is_given and not args.eval_only]:
         raise RequestError(f"{unused[0]} is for evaluations: add --eval-only, or leave it out")
+    if args.load_epoch is not None and not args.model_dir:
+        raise RequestError("--load-epoch needs --model-dir with the run to evaluate")
 
 
 def prepare(args: argparse.Namespace, held: ExitStack) -> tuple[Any, dict[str, str]]:

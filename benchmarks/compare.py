@@ -10,7 +10,6 @@ of the few-shot draw. Losses are compared to the four digits of a log.
 Exit code 0: equal within the tolerance; 1: different; 2: nothing to compare.
 """
 
-import argparse
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import NamedTuple
 
 from benchmarks.logs import RunLog, Step, read_run
 from dassl.errors import RequestError, in_one_sentence
+from options import Parser, fraction
 
 __all__ = ["compare", "main"]
 
@@ -39,16 +39,14 @@ class Row(NamedTuple):
     is_different: bool = False
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The parser of all options."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("a", type=Path, metavar="A", help="log.txt or the folder of a run")
     parser.add_argument("b", type=Path, metavar="B", help="log.txt or the folder of another run")
     parser.add_argument(
         "--tolerance",
-        type=float,
+        type=fraction,
         metavar="X",
         help="relative difference of losses that counts as equal (default: "
         f"{TOLERANCE:g}, and {HALF_TOLERANCE:g} if a run has PREC {', '.join(HALF)})",

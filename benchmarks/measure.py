@@ -1,6 +1,8 @@
 """One row of the benchmark: (method, classes, batch, mode) -> time, work, memory of both forms."""
 
+import contextlib
 import gc
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from benchmarks.classnames import class_list
 from benchmarks.plain import PlainModel
 from clip import tokenize
 from clip.model import CLIP, Sizes
+from dassl.utils.tools import system_lines
 from trainer.method.build import build_mmrl, build_mmrlpp
 from trainer.method.model import MMRLModel, mmrl_loss
 from trainer.published_values import prompts
@@ -150,7 +153,10 @@ def product_rate(device: torch.device, size: int = 2048) -> float:
 
 
 def step_memory(step: Callable[[], None], device: torch.device) -> float:
-    """GiB at the peak of the first step, less what the process held before it."""
+    """GiB at the peak of the first step, less what the process held before it.
+
+    On a CPU NaN where the system does not count memory so (macOS, Windows).
+    """
     gc.collect()
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
@@ -158,16 +164,17 @@ def step_memory(step: Callable[[], None], device: torch.device) -> float:
         step()
         wait(device)
         return (torch.cuda.max_memory_allocated(device) - before) / 2**30
-    before = _process_memory("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    resident = _process_memory("VmRSS")
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     step()
-    return (_process_memory("VmHWM") - before) / 2**20
+    return (_process_memory("VmHWM") - resident) / 2**20
 
 
-def _process_memory(field: str) -> int:
-    """A field of this process's memory status, in KiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(field)).split()[1])
+def _process_memory(field: str) -> float:
+    """A field of this process's memory status, in KiB; NaN if there is none."""
+    found = (line for line in system_lines("/proc/self/status") if line.startswith(field))
+    return next((float(line.split()[1]) for line in found), math.nan)
 
 
 def count_kernels(step: Callable[[], None], device: torch.device) -> int | None:

@@ -11,9 +11,11 @@ README's table from it.
 import argparse
 import csv
 import json
+import math
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -28,10 +30,13 @@ from benchmarks.measure import (
     time_interleaved,
 )
 from dassl.errors import in_one_sentence
+from dassl.utils.tools import system_lines
+from options import Parser, whole_number
 from trainer.evaluation.results import device_name
 
 RESULTS = Path(__file__).with_name("results")
 ROWS = "5x4,50x4,100x4,500x8,500x32,1000x32"
+METHODS, MODES = ("MMRL", "MMRLpp"), ("train", "eval")
 PLAIN_GIB_PER_CLASS = 0.024  # of a training step, measured; decides what fits
 COLUMNS = (
     "device torch method mode classes batch plain_seconds fast_seconds ratio plain_gib fast_gib "
@@ -68,13 +73,14 @@ def available_gib(device: torch.device) -> float:
     """The memory that a step may take, in GiB."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] / 2**30
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]) / 2**20
+    lines = system_lines("/proc/meminfo")
+    available = (line for line in lines if line.startswith("MemAvailable:"))
+    return next((int(line.split()[1]) / 2**20 for line in available), math.inf)  # macOS, Windows
 
 
 def rounded(value: float | None) -> float | str:
     """A figure with four digits; empty if it was not measured."""
-    return float(f"{value:.4g}") if value else ""
+    return float(f"{value:.4g}") if value and not math.isnan(value) else ""
 
 
 def memory_in_child(method: str, mode: str, classes: int, batch: int, form: str) -> float:
@@ -108,24 +114,51 @@ def write_row(row: dict, path: Path) -> None:
         writer.writerows(rows)
 
 
+def _rows(text: str) -> list[tuple[int, int]]:
+    """Classes and batch of each row."""
+    read = whole_number(1, 10**6)
+    pairs = [row.partition("x") for row in text.split(",")]
+    return [(read(classes), read(batch)) for classes, _, batch in pairs]
+
+
+def _some(known: Sequence[str]) -> Callable[[str], list[str]]:
+    def read(text: str) -> list[str]:
+        names = text.split(",")
+        if unknown := [name for name in names if name not in known]:
+            raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(known)}")
+        return names
+
+    return read
+
+
 @in_one_sentence
 def main(argv: list[str] | None = None) -> int:
     """Measure, print and write every row."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = Parser(description=__doc__)
+    parser.add_argument(
+        "--rows",
+        type=_rows,
+        default=ROWS,
+        metavar="CxB,...",
+        help=f"CLASSESxBATCH,... (default: {ROWS})",
     )
-    parser.add_argument("--rows", default=ROWS, help=f"CLASSESxBATCH,... (default: {ROWS})")
-    parser.add_argument("--methods", default="MMRL,MMRLpp", help="default: MMRL,MMRLpp")
-    parser.add_argument("--modes", default="train,eval", help="default: train,eval")
-    parser.add_argument("--repeat", type=int, default=5, help="turns of each form (default: 5)")
+    parser.add_argument(
+        "--methods", type=_some(METHODS), default=METHODS, metavar="A,B", help="default: both"
+    )
+    parser.add_argument(
+        "--modes", type=_some(MODES), default=MODES, metavar="A,B", help="default: both"
+    )
+    parser.add_argument(
+        "--repeat", type=whole_number(1), default=5, help="turns of each form (default: 5)"
+    )
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.memory_of:
         print(memory_of(args.memory_of))
         return 0
-    for mode in args.modes.split(","):
-        for method in args.methods.split(","):
-            for classes, batch in (map(int, row.split("x")) for row in args.rows.split(",")):
+    for mode in args.modes:
+        for method in args.methods:
+            for classes, batch in args.rows:
                 repeat = min(args.repeat, max(2, 1000 // classes))
                 row = measure_row(method, mode, classes, batch, repeat)
                 print(json.dumps(row), flush=True)

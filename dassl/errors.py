@@ -6,12 +6,23 @@ The standard library alone: every package, and every program before torch is the
 import contextlib
 import errno
 import functools
+import json
+import reprlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
-__all__ = ["RequestError", "check_writable", "explain", "in_one_sentence", "naming", "read_text"]
+__all__ = [
+    "check_writable",
+    "explain",
+    "in_one_sentence",
+    "is_text",
+    "naming",
+    "parse_json",
+    "quote",
+    "read_text",
+]
 
 P = ParamSpec("P")
 _REMEDIES = {
@@ -31,6 +42,10 @@ _REMEDIES = {
 # What the machine lacks, rather than what the request got wrong.
 _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE)
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_QUOTED_CHARACTERS = 300
+_REPR = reprlib.Repr()
+_REPR.maxlevel = 3
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = _QUOTED_CHARACTERS
 
 
 class RequestError(ValueError):
@@ -100,6 +115,43 @@ def read_text(path: Path) -> str:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise RequestError(f"{str(path)!r}, line {line}: a zero byte; this is not a text file")
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def parse_json(text: str) -> Any:
+    """The value that JSON text holds.
+
+    Raises:
+        RequestError: it is not JSON, an object has a key twice, or a string is not text.
+        RecursionError: it is nested too deep.
+    """
+    value = json.loads(text, object_pairs_hook=_object)
+    # Half a surrogate pair can come from an escape alone.
+    if "\\ud" in text.lower() and not is_text(json.dumps(value, ensure_ascii=False)):
+        raise ValueError("a string has half of a surrogate pair, which is no character")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {quote(twice)} is there twice")
+    return found
+
+
+def is_text(text: str) -> bool:
+    """Whether it can be written to a file as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def quote(value: Any) -> str:
+    """A value from a file, for a message: cut short, since it may be of any size."""
+    return _REPR.repr(value)[:_QUOTED_CHARACTERS]
 
 
 def check_writable(path: Path) -> None:

@@ -7,12 +7,13 @@ first, then validation with at most 4 shots. Base and new classes are cut from t
 import hashlib
 import os
 import random
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dassl.data.datasets import DatasetBase, Datum
-from dassl.errors import RequestError
+from dassl.errors import RequestError, quote
 from datasets.catalog import find
 from datasets.draw_cache import cache_file, consult_cache
 from datasets.draws import compare_with_published, path_below
@@ -77,11 +78,25 @@ def _relabel(items: list[Datum], new_label: dict[int, int]) -> list[Datum]:
 
 
 def check_labels(split: Split, source: str) -> None:
-    """Refuse gaps in the training labels, and test or validation labels that training lacks.
+    """Refuse labels with gaps, or of the test alone, and classes of two names or of none.
 
     Raises:
         RequestError: names the labels.
     """
+    names: dict[int, str] = {}
+    for item in (item for part in split for item in part):
+        name = names.setdefault(item.label, item.classname)
+        if name != item.classname:
+            raise RequestError(
+                f"{source}: label {item.label} is named both {quote(name)} and "
+                f"{quote(item.classname)} (at {quote(item.impath)}); a label "
+                "has one name. Get the list again."
+            )
+    if unnamed := [label for label, name in names.items() if not is_name(name)]:
+        raise RequestError(
+            f"{source}: the class name of label {unnamed[0]}, {quote(names[unnamed[0]])}, is "
+            "empty or has control characters; correct it"
+        )
     labels = {item.label for item in split.train}
     if gaps := [label for label in range(len(labels)) if label not in labels]:
         raise RequestError(
@@ -94,6 +109,12 @@ def check_labels(split: Split, source: str) -> None:
                 f"{source}: label {_some(unknown)} occurs in {part} but not in train. "
                 "Is the split file complete?"
             )
+
+
+def is_name(classname: str) -> bool:
+    """Whether a prompt can be made of it."""
+    kinds = set(map(unicodedata.category, classname))
+    return not kinds & {"Cc", "Cs"} and bool(classname.strip(" _"))
 
 
 def check_files(items: Sequence[Datum], source: str) -> None:
@@ -110,7 +131,7 @@ def check_files(items: Sequence[Datum], source: str) -> None:
         remedy = "Does the split file belong to another data set, or is --root the wrong folder?"
     raise FileNotFoundError(
         f"{source}: {len(missing):,} of {len(items):,} images are missing, the first is "
-        f"{missing[0]!r}. {remedy}"
+        f"{quote(missing[0])}. {remedy}"
     )
 
 

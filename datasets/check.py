@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tqdm import tqdm
+from yacs.config import CfgNode
 
 import datasets
 from dassl.data.datasets import DATASET_REGISTRY, Datum
@@ -22,7 +23,9 @@ from datasets.catalog import Entry, find
 from datasets.draw_cache import cached_draw, compare_draws
 from datasets.draws import published_differences, published_settings
 
-__all__ = ["Report", "check_dataset", "expected_tree"]
+__all__ = ["OWN", "Report", "check_dataset", "check_own", "expected_tree"]
+
+OWN = Entry("folder", "Folder", "", "", "", "", 0, 0, 0, 0, ())  # own pictures: no size is wrong
 
 
 class Report(NamedTuple):
@@ -62,6 +65,29 @@ def check_dataset(
     if report.status in ("found", "wrong counts"):
         report.sentences.extend(draw_notes(entry, folder, split, reader.draws_val))
     return report
+
+
+def check_own(root: Path, csv: str = "", names: str = "", deep: bool = False) -> Report:
+    """As `check_dataset`, of pictures of one's own, through the reader that training has.
+
+    The sentences say what is ignored, turned, or there twice; `csv` and `names` are DATASET.CSV
+    and DATASET.CLASSNAMES.
+    """
+    cfg = CfgNode({"ROOT": str(root), "CSV": csv, "CLASSNAMES": names, "NUM_SHOTS": -1})
+    cfg.update(SUBSAMPLE_CLASSES="all", OFFICIAL_LISTS=False, FEWSHOT_CACHE=False)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            data = DATASET_REGISTRY.get(OWN.name)(CfgNode({"DATASET": cfg, "SEED": -1}))
+    except (FileNotFoundError, RequestError) as error:
+        return Report(OWN, "incomplete", [*said.getvalue().splitlines(), str(error)])
+    parts = {"training": data.train_x, "validation": data.val or [], "test": data.test}
+    counts = ", ".join(f"{len(items)} {part}" for part, items in parts.items())
+    notes = [f"{data.num_classes} classes; pictures: {counts}.", *said.getvalue().splitlines()]
+    items = [item for part in parts.values() for item in part]
+    if deep and (bad := unreadable_files(items)):
+        return Report(OWN, "unreadable", [*notes, f"{len(bad)} pictures cannot be read.", *bad[:3]])
+    return Report(OWN, "found", notes)
 
 
 def draw_notes(entry: Entry, folder: Path, split: Split, draws_val: bool) -> list[str]:

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from dassl.errors import RequestError, read_text
+from dassl.errors import RequestError, quote, read_text
 
 __all__ = ["PARTS", "Row", "check_spelling", "read_csv"]
 
 PARTS = ("train", "val", "test")
+COLUMNS = ("path", "label", "split")
 
 
 class Row(NamedTuple):
@@ -46,12 +47,14 @@ def read_csv(path: Path, folder: Path) -> list[Row]:
 
 def _rows(path: Path, folder: Path) -> Iterator[Row]:
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
-    if missing := {"path", "label"} - set(reader.fieldnames or ()):
+    names = reader.fieldnames or ()
+    if missing := {"path", "label"} - set(names):
         raise RequestError(
             f"{str(path)!r} lacks the column {sorted(missing)}; its first line must be "
             "path,label or path,label,split, with commas"
         )
-    columns = len(reader.fieldnames or ())
+    columns = len(names)
+    _check_columns(list(names), path)
     for values in reader:
         where = f"{str(path)!r}, line {reader.line_num}"
         if None in values or None in values.values():
@@ -63,9 +66,22 @@ def _rows(path: Path, folder: Path) -> Iterator[Row]:
                 raise RequestError(f"{where}: the {column} is empty; complete or remove the line")
         part = (values.get("split") or "").strip()
         if part and part not in PARTS:
-            raise RequestError(f"{where}: split {part!r} is not in {PARTS}")
+            raise RequestError(f"{where}: split {quote(part)} is not in {PARTS}")
         picture = os.path.normpath(folder / values["path"].strip())
         yield Row(picture, values["label"], part, where)
+
+
+def _check_columns(names: list[str], path: Path) -> None:
+    """Refuse columns that may be meant and would not be read; say which ones are not read."""
+    plain = [name.strip().lower() for name in names]
+    for name in COLUMNS:
+        if plain.count(name) > names.count(name) or names.count(name) > 1:
+            raise RequestError(
+                f"{str(path)!r} must have one column {name!r}, written so; its first line is "
+                f"{quote(','.join(names))}"
+            )
+    if others := [name for name in names if name not in COLUMNS]:
+        print(f"{path}: columns that are not read: {', '.join(others)}")
 
 
 def _check_parts(rows: list[Row]) -> None:
@@ -87,13 +103,13 @@ def check_spelling(labels: dict[str, str]) -> None:
     seen: dict[str, str] = {}
     for label, where in labels.items():
         if not label.strip(" _"):
-            raise RequestError(f"{where}: a class needs a name, got {label!r}")
+            raise RequestError(f"{where}: a class needs a name, got {quote(label)}")
         twin = seen.setdefault(" ".join(label.casefold().split()), label)
         if twin != label or label != label.strip():
-            other = "" if twin == label else f" and {twin!r} ({labels[twin]})"
+            other = "" if twin == label else f" and {quote(twin)} ({labels[twin]})"
             raise RequestError(
-                f"{where}: the label {label!r}{other} has blanks or capitals that make two classes "
-                "of one; write a class in one way"
+                f"{where}: the label {quote(label)}{other} has blanks or capitals that make two "
+                "classes of one; write a class in one way"
             )
 
 
@@ -106,8 +122,8 @@ def _check_repeats(rows: list[Row]) -> None:
         for kind, one, two in (("label", first.label, row.label), ("split", first.part, row.part)):
             if one != two:
                 raise RequestError(
-                    f"{row.where}: {row.path!r} has the {kind} {two!r}, and {one!r} in "
-                    f"{first.where.rpartition(', ')[2]}; a picture has one"
+                    f"{row.where}: {quote(row.path)} has the {kind} {quote(two)}, and "
+                    f"{quote(one)} in {first.where.rpartition(', ')[2]}; a picture has one"
                 )
         repeats += first is not row
     if repeats:

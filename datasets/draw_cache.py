@@ -8,7 +8,7 @@ import os
 from pathlib import Path, PurePosixPath
 
 from dassl.data.datasets import Datum
-from dassl.errors import RequestError
+from dassl.errors import RequestError, quote
 from datasets.item_pickle import read_datums
 
 __all__ = ["cache_file", "cached_draw", "compare_draws", "consult_cache"]
@@ -34,7 +34,14 @@ def cached_draw(path: Path, folder: Path, lists: dict[str, list[Datum]]) -> dict
             )
         wanted = [(_reroot(item.impath, folder, path), item.label) for item in cached[part]]
         drawn[part] = _find(wanted, items, part, path)
+    _check_classes(drawn["train"], lists["train"], path)
     return drawn
+
+
+def _check_classes(drawn: list[Datum], whole: list[Datum], source: Path) -> None:
+    """That every class was drawn: the labels of the others would not fit their names."""
+    if lacking := {item.label for item in whole} - {item.label for item in drawn}:
+        raise RequestError(f"{str(source)!r} has no training picture of label {min(lacking)}")
 
 
 def _reroot(impath: str, folder: Path, source: Path) -> str:
@@ -42,9 +49,9 @@ def _reroot(impath: str, folder: Path, source: Path) -> str:
     parts = PurePosixPath(impath.replace("\\", "/")).parts
     starts = [i for i, part in enumerate(parts) if part == folder.name]
     if not starts:
-        raise RequestError(f"{str(source)!r} lists {impath!r}, which is in no {folder.name}/")
+        raise RequestError(f"{str(source)!r} lists {quote(impath)}, which is in no {folder.name}/")
     if ".." in parts[starts[0] :]:
-        raise RequestError(f"{str(source)!r} lists {impath!r}, which leaves {folder.name}/")
+        raise RequestError(f"{str(source)!r} lists {quote(impath)}, which leaves {folder.name}/")
     paths = [os.path.join(folder, *parts[start + 1 :]) for start in starts]
     # A root may itself lie in a folder of that name: the longest path that is there counts.
     there = (path for path in paths if len(paths) > 1 and os.path.isfile(path))
@@ -59,15 +66,15 @@ def _find(
     known = {item.impath: item for item in items if item.impath in paths}
     for path, label in wanted:
         if path not in known and not os.path.isfile(path):
-            raise FileNotFoundError(f"{str(source)!r} lists {path!r}, which is missing")
+            raise FileNotFoundError(f"{str(source)!r} lists {quote(path)}, which is missing")
         if path not in known:
             raise RequestError(
-                f"{str(source)!r} lists {path!r}, which is not a {part} picture of this data set: "
-                "it was made from another split file"
+                f"{str(source)!r} lists {quote(path)}, which is not a {part} picture of this "
+                "data set: it was made from another split file"
             )
         if known[path].label != label:
             raise RequestError(
-                f"{str(source)!r} gives {path!r} the label {label}, here it has "
+                f"{str(source)!r} gives {quote(path)} the label {quote(label)}, here it has "
                 f"{known[path].label}: it was made from other class folders or another split file"
             )
     return [known[path] for path, _ in wanted]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dassl.data.datasets import DATASET_REGISTRY, Datum
-from dassl.errors import RequestError
+from dassl.errors import RequestError, quote
 from dassl.utils.pictures import Ignored, own_suffixes, turned_note
 from datasets.base import Reader, Split
 from datasets.csv_list import PARTS, Row, check_spelling, read_csv
@@ -58,7 +58,7 @@ class Folder(Reader):
             item = Datum.unchecked(path, label_of[name], 0, shown[label_of[name]])
             parts[part].append(item)
         whole = parts.pop("")
-        split = _cut(whole) if whole else Split(*parts.values())
+        split = _cut(whole, self.csv or str(folder)) if whole else Split(*parts.values())
         if not split.train or not split.test:
             remedy = "; rename val/ to test/, or add test/" if split.val and split.train else ""
             raise RequestError(
@@ -175,13 +175,13 @@ def _digest(path: str) -> bytes:
     return hashlib.sha256(Path(path).read_bytes()).digest()
 
 
-def _cut(items: list[Datum]) -> Split:
+def _cut(items: list[Datum], source: str) -> Split:
     groups: dict[int, list[Datum]] = {}
     for item in items:
         groups.setdefault(item.label, []).append(item)
     rng, parts = random.Random(SPLIT_SEED), Split([], [], [])
     for group in groups.values():
-        cut = cut_in_three(group, rng, f"class {group[0].classname!r}")
+        cut = cut_in_three(group, rng, f"{source!r}: class {quote(group[0].classname)}")
         for part, chosen in zip(parts, cut, strict=True):
             part.extend(chosen)
     return parts

@@ -40,7 +40,6 @@ def _datum(item: Any, path: Path) -> Datum:
         raise RequestError(f"{str(path)!r} is no cached draw: a {type(item).__name__} is in a list")
     for name, kind in ATTRIBUTES.items():
         if type(item.get(name)) is not kind:
-            raise RequestError(
-                f"{str(path)!r} is no cached draw: {name} of an item is {item.get(name)!r:.99}"
-            )
+            found = type(item.get(name)).__name__
+            raise RequestError(f"{str(path)!r} is no cached draw: {name} of an item is a {found}")
     return Datum.unchecked(*(item[name] for name in ATTRIBUTES))

@@ -7,11 +7,11 @@ it. Such a split is the same on every machine, but it is not the published one.
 import os
 import random
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from dassl.data.datasets import Datum
-from dassl.errors import RequestError, read_text
+from dassl.errors import RequestError, quote, read_text
 from dassl.utils import read_json
 from dassl.utils.pictures import IMAGE_SUFFIXES
 from datasets.base import Reader, Split
@@ -69,7 +69,9 @@ def read_split(path: Path, image_dir: Path) -> Split:
     """
     split = _read_lists(path)
     count = sum(len(split[part]) for part in Split._fields)
-    return Split(*(_items(split[part], part, count, image_dir, path) for part in Split._fields))
+    parts = Split(*(_items(split[part], part, count, image_dir, path) for part in Split._fields))
+    _check_repeats(parts, path)
+    return parts
 
 
 def _read_lists(path: Path) -> dict[str, list]:
@@ -87,14 +89,16 @@ def _check_entry(row: Any, count: int, where: str) -> None:
     """Refuse what is no `[path, label, class name]` of a split file with `count` entries."""
     if not isinstance(row, list) or [type(value) for value in row] != [str, int, str]:
         raise RequestError(
-            f"{where} is {row!r}, not [path, label, class name]; fetch the file again"
+            f"{where} is {quote(row)}, not [path, label, class name]; fetch the file again"
         )
     name, label, classname = row
     # labels are 0 .. n-1 and every one has a picture, so none can reach the number of entries
     if not 0 <= label < count:
-        raise RequestError(f"{where}: the label {label} of {name!r} is not one of 0..n-1")
+        raise RequestError(
+            f"{where}: the label {quote(label)} of {quote(name)} is not one of 0..n-1"
+        )
     if not name or not classname.strip(" _"):
-        raise RequestError(f"{where} is {row!r}: its path or class name is empty")
+        raise RequestError(f"{where} is {quote(row)}: its path or class name is empty")
 
 
 def _items(
@@ -105,13 +109,34 @@ def _items(
     for number, row in enumerate(rows):
         _check_entry(row, count, f"{str(source)!r}, {part} entry {number}")
         name, label, classname = row
-        if name.startswith("/") or ".." in PurePosixPath(name).parts:
+        if _is_outside(name):
             raise RequestError(
-                f"{str(source)!r} lists {name!r}, which lies outside {str(image_dir)!r}. "
+                f"{str(source)!r} lists {quote(name)}, which lies outside {str(image_dir)!r}. "
                 "Paths in a split file are relative to that folder; fetch the published file."
             )
         items.append(Datum.unchecked(prefix + name, label, 0, classname))
     return items
+
+
+def _check_repeats(split: Split, source: Path) -> None:
+    """Refuse a picture with two labels; say if one is in two parts, or twice in one."""
+    seen: dict[str, int] = {}
+    for item in (item for part in split for item in part):
+        label = seen.setdefault(item.impath, item.label)
+        if label != item.label:
+            raise RequestError(
+                f"{str(source)!r} gives {quote(item.impath)} the labels {label} and "
+                f"{item.label}; a picture has one. Fetch the file again."
+            )
+    repeats = sum(map(len, split)) - len(seen)
+    if repeats:
+        print(f"{source} lists {repeats} pictures more than once; they count more than once")
+
+
+def _is_outside(name: str) -> bool:
+    """Whether a relative path leaves its folder, on any system."""
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    return name.startswith("/") or ".." in parts or bool(PureWindowsPath(name).anchor)
 
 
 def read_lines(path: Path) -> list[str]:

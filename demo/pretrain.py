@@ -8,7 +8,6 @@ half-precision tensors under OpenAI's keys; of the token embedding only the rows
 captions use, listed in `token_embedding.rows`.
 """
 
-import argparse
 import itertools
 import math
 from pathlib import Path
@@ -24,6 +23,7 @@ from clip import tokenize
 from clip.model import CLIP, Sizes
 from dassl.errors import in_one_sentence
 from demo.world import COLOURS, SHAPES, SIZE, STUDIO, TEXTURES, render
+from options import Parser, whole_number
 
 WEIGHTS = Path(__file__).with_name("tiny_clip.safetensors")
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -148,15 +148,15 @@ def expand(path: Path, out: Path) -> None:
 @in_one_sentence
 def main(argv: list[str] | None = None) -> int:
     """Train the CLIP and save it; the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--steps", type=int, default=3600, help="training steps (default: 3600)")
+    parser = Parser(description=__doc__)
     parser.add_argument(
-        "--batch-size", type=int, default=192, help="pictures a step (default: 192)"
+        "--steps", type=whole_number(1), default=3600, help="training steps (default: 3600)"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="seed of weights and pictures (default: 0)"
+        "--batch-size", type=whole_number(1), default=192, help="pictures a step (default: 192)"
+    )
+    parser.add_argument(
+        "--seed", type=whole_number(), default=0, help="seed of weights and pictures (default: 0)"
     )
     parser.add_argument(
         "--out", type=Path, default=WEIGHTS, help=f"file to write (default: {WEIGHTS})"

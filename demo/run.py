@@ -8,7 +8,6 @@ then new ones, and prints the mean over seeds of base and new, and the harmonic 
 Results, logs and a picture are left in the output folder. Interrupted? Run it again; it resumes.
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from dassl.errors import in_one_sentence
 from dassl.utils.tools import num_cores
 from demo.data import write_data
 from demo.pretrain import WEIGHTS, expand
+from options import Parser, whole_numbers
 from report.cells import Cell, harmonic_cell
 from run_files import RESULTS_FILE, RunResults
 from trainer.published_values import METHOD_NAMES
@@ -116,13 +116,14 @@ def print_table(table: dict[str, dict[str, Cell]]) -> None:
 @in_one_sentence
 def main(argv: list[str] | None = None) -> int:
     """Draw the pictures, run all methods, and print the table; the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("output/demo"), help="folder to write")
-    parser.add_argument("--seeds", default="1,2,3", help="comma-separated (default: 1,2,3)")
+    parser.add_argument("--seeds", type=whole_numbers(), default=[1, 2, 3], metavar="N,M",
+                        help="default: 1,2,3")  # fmt: skip
     args = parser.parse_args(argv)
-    output, seeds = args.output.absolute(), [int(seed) for seed in args.seeds.split(",")]
+    output, seeds = args.output.absolute(), args.seeds
+    if not seeds:
+        parser.error("--seeds names none")
     if not (output / "data" / "shapes" / "split_shapes.json").is_file():
         write_data(output / "data")
     expand(WEIGHTS, output / "tiny_clip.safetensors")

@@ -8,7 +8,6 @@ An interrupted download resumes. For data sets that need an account or are no lo
 failed.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -20,13 +19,12 @@ if __name__ == "__main__":
 from dassl.errors import RequestError, in_one_sentence
 from datasets.catalog import find
 from datasets.download import download_dataset
+from options import Parser
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The parser of all options."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("names", nargs="+", metavar="NAME", help="data sets, e.g. eurosat dtd")
     parser.add_argument(
         "--root", required=True, type=Path, help="folder for the data sets' folders"

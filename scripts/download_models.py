@@ -6,7 +6,6 @@
 An interrupted download resumes. The runs that were fetched are listed at the end.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -16,6 +15,7 @@ if __name__ == "__main__":
     require_torch()
 
 from dassl.errors import in_one_sentence
+from options import Parser
 from trainer.checkpoints.find import MODEL_NAME
 
 FOLDER_ID = "1z_iKB8bNCzpZHI_jf_cWzrAn0J8d_5-Y"
@@ -31,9 +31,7 @@ def list_runs(folder: Path) -> list[Path]:
 @in_one_sentence
 def main(argv: list[str] | None = None) -> int:
     """Download the folder and list its runs; the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("folder", type=Path, help="folder to write")
     parser.add_argument("--id", default=FOLDER_ID, help="Drive folder (default: the authors')")
     args = parser.parse_args(argv)

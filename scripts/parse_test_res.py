@@ -16,23 +16,23 @@ from typing import NamedTuple
 
 import interpreter  # noqa: F401  its stand-in finds the repository
 from dassl.errors import RequestError, in_one_sentence
+from options import Parser, whole_numbers
 from report.text import plain, say
 from run_files import RESULTS_FILE, RunResults
 
 KEYS = {"accuracy": "accuracy", "error": "error_rate", "macro_f1": "macro_f1"}
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The parser of all options."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("directory", type=Path, help="experiment: holds the seed folders")
     parser.add_argument("--ci95", action="store_true", help="95%% interval instead of the spread")
     parser.add_argument("--test-log", action="store_true", help="the logs are of evaluations")
     parser.add_argument("--multi-exp", action="store_true", help="directory holds experiments")
     parser.add_argument("--keyword", choices=KEYS, default="accuracy", help="which figure")
-    parser.add_argument("--seeds", default="1,2,3", help="expected seeds (default: 1,2,3)")
+    parser.add_argument("--seeds", type=whole_numbers(), default=[1, 2, 3], metavar="N,M",
+                        help="expected (default: 1,2,3)")  # fmt: skip
     return parser
 
 
@@ -78,7 +78,7 @@ def parse_experiment(folder: Path, args: argparse.Namespace) -> Parsed:
             continue
         values[run.name] = value
         say(f"{line} {args.keyword}: {value:.2f}%.")
-    wanted = [f"seed{seed}" for seed in args.seeds.split(",")]
+    wanted = [f"seed{seed}" for seed in args.seeds]
     if missing := [name for name in wanted if name not in values]:
         print(f"MISSING: {', '.join(missing)}; the mean below leaves them out")
     if not values:

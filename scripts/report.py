@@ -9,7 +9,6 @@ are named and refused. Exit code 0: all is there; 1: a seed is missing, or a fil
 refused, nothing is written.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -19,6 +18,7 @@ if __name__ == "__main__":
     require_torch()
 
 from dassl.errors import in_one_sentence
+from options import Parser, whole_numbers
 from report.checks import left_out, refusals, usable
 from report.plots import draw_all
 from report.render import to_csv, to_html, to_latex, to_markdown
@@ -28,24 +28,15 @@ from report.text import listed, plain, say
 from run_files import write_atomically
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """All options."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("folder", type=Path, help="where the runs' results.json are, at any depth")
-    parser.add_argument("--seeds", type=_seeds, default=[1, 2, 3], metavar="N,M",
+    parser.add_argument("--seeds", type=whole_numbers(), default=[1, 2, 3], metavar="N,M",
                         help="that belong to a cell (default: 1,2,3)")  # fmt: skip
     parser.add_argument("--partial", action="store_true", help="average what is there")
     parser.add_argument("--out", type=Path, help="folder to write (default: FOLDER/report)")
     return parser
-
-
-def _seeds(text: str) -> list[int]:
-    names = text.split(",")
-    if not all(name.strip().isdecimal() for name in names):
-        raise argparse.ArgumentTypeError(f"whole numbers with commas are needed, got {text!r}")
-    return list(dict.fromkeys(map(int, names)))
 
 
 @in_one_sentence

@@ -23,6 +23,7 @@ if __name__ == "__main__":
     hand_over()
 
 from dassl.errors import RequestError, in_one_sentence
+from options import Parser, minutes, whole_number, whole_numbers
 from sweep.execution import (
     REPOSITORY,
     Outcome,
@@ -30,11 +31,14 @@ from sweep.execution import (
     State,
     command,
     resolved_config,
+    stop_running,
     stored_outcome,
+    survival_note,
 )
 from sweep.local import Sweep, slot_environments
 from sweep.runs import METHODS, PROTOCOLS, SEEDS, Run, list_runs, units
 
+MAX_PER_GPU = 1000
 SHOWN = ("OPTIM.LR", "OPTIM.MAX_EPOCH", "DATALOADER.TRAIN_X.BATCH_SIZE")
 SHOWN_OF_METHOD = ("REG_WEIGHT", "BETA", "REP_DIM", "PREC")
 # The names of the runs' folders record these values, so they must not change behind their back.
@@ -50,17 +54,17 @@ OPTION_OF_KEY = {
 }
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The parser of all options."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("protocol", choices=PROTOCOLS)
     what = parser.add_argument_group("which runs")
     what.add_argument("--datasets", default="", metavar="A,B", help="default: all of the protocol")
     what.add_argument("--methods", default=",".join(METHODS), metavar="A,B", help="default: both")
-    what.add_argument("--seeds", default="1,2,3", metavar="N,M", help="default: 1,2,3")
-    what.add_argument("--shots", default="", metavar="N,M", help="pictures a class (default: 16; "
+    what.add_argument("--seeds", type=whole_numbers(), default=SEEDS, metavar="N,M",
+                      help="default: 1,2,3")  # fmt: skip
+    what.add_argument("--shots", type=whole_numbers(1), default=[], metavar="N,M",
+                      help="pictures a class (default: 16; "
                       "few_shot: 1,2,4,8,16)")  # fmt: skip
     what.add_argument("--shard", metavar="I/N", help="do part I of N, from 0, on a cluster")
     where = parser.add_argument_group("where")
@@ -75,14 +79,22 @@ def build_parser() -> argparse.ArgumentParser:
     how.add_argument("--dry-run", action="store_true", help="print commands and hyper-parameters")
     how.add_argument("--gpus", default="", metavar="0,1", help="GPUs to use (default: all)")
     how.add_argument(
-        "--per-gpu", type=int, default=1, metavar="N", help="runs per GPU, or on the CPU"
+        "--per-gpu",
+        type=whole_number(1, MAX_PER_GPU),
+        default=1,
+        metavar="N",
+        help="runs per GPU, or on the CPU",
     )
     how.add_argument(
-        "--retries", type=int, default=1, metavar="N", help="for a failed run (default: 1)"
+        "--retries",
+        type=whole_number(),
+        default=1,
+        metavar="N",
+        help="for a failed run (default: 1)",
     )
-    how.add_argument("--timeout", type=float, metavar="MINUTES", help="kill a run that takes "
+    how.add_argument("--timeout", type=minutes, metavar="MINUTES", help="kill a run that takes "
                      "longer; it counts as failed (default: never)")  # fmt: skip
-    how.add_argument("--stalled", type=float, default=30, metavar="MINUTES", help="report a run "
+    how.add_argument("--stalled", type=minutes, default=30, metavar="MINUTES", help="report a run "
                      "that prints nothing for so long (default: 30; not with Ray)")  # fmt: skip
     how.add_argument("--engine", choices=("local", "ray"), default="local",
                      help="where runs are executed (default: local)")  # fmt: skip
@@ -96,9 +108,8 @@ def chosen_runs(args: argparse.Namespace) -> list[Run]:
     Raises:
         RequestError: an option names something unknown.
     """
-    seeds, shots = _numbers("--seeds", args.seeds), _numbers("--shots", args.shots, least=1)
     methods, datasets = _names(args.methods) or list(METHODS), _names(args.datasets)
-    runs = list_runs(args.protocol, methods, datasets, seeds or SEEDS, shots)
+    runs = list_runs(args.protocol, methods, datasets, args.seeds or SEEDS, args.shots)
     if args.shard:
         index, count = _shard(args.shard)
         runs = [run for unit in units(runs)[index::count] for run in unit]
@@ -109,35 +120,25 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _numbers(option: str, text: str, least: int = 0) -> list[int]:
-    names = _names(text)
-    wrong = [name for name in names if not name.isdecimal() or int(name) < least]
-    if wrong:
-        raise RequestError(f"{option} takes whole numbers from {least}, got {wrong[0]!r}")
-    return [int(name) for name in names]
-
-
 def _shard(text: str) -> tuple[int, int]:
     index, _, count = text.partition("/")
-    if not index.isdecimal() or not count.isdecimal() or int(index) >= int(count):
+    try:
+        number, total = whole_number()(index), whole_number(1)(count)
+    except argparse.ArgumentTypeError:
+        number, total = 0, 0
+    if number >= total:
         raise RequestError(f"--shard takes I/N with I from 0 to N - 1, got {text!r}")
-    return int(index), int(count)
+    return number, total
 
 
 def settings_of(args: argparse.Namespace, opts: list[str]) -> Settings:
     """The settings that all runs have in common.
 
     Raises:
-        RequestError: an option is out of range, or a key after `--` has an option of its own.
+        RequestError: no data sets are named, or a key after `--` has an option of its own.
     """
     if not args.root:
         raise RequestError("set DATA to the folder of the data sets, or give --root")
-    for option, value, least in (("--per-gpu", args.per_gpu, 1), ("--retries", args.retries, 0)):
-        if value < least:
-            raise RequestError(f"{option} takes whole numbers from {least}, got {value}")
-    for option, minutes in (("--timeout", args.timeout), ("--stalled", args.stalled)):
-        if minutes is not None and not minutes > 0:
-            raise RequestError(f"{option} takes minutes, more than 0, got {minutes:g}")
     if len(opts) % 2:
         raise RequestError(f"config keys come as KEY VALUE pairs; {opts[-1]!r} has no value")
     taken = [key for key in opts[::2] if key in OPTION_OF_KEY]
@@ -183,12 +184,15 @@ def run_locally(runs: list[Run], settings: Settings, args: argparse.Namespace) -
     """Work through the runs on this machine's slots; return the exit code."""
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a parent had them ignored
         signal.signal(number, _stop)
+    if note := survival_note():
+        print(note, flush=True)
     sweep = Sweep(runs, settings, args.stalled)
     try:
         sweep.work(slot_environments(args.gpus, args.per_gpu))
     except KeyboardInterrupt:
         print("Stopped. Run the same command again to resume.", flush=True)
-        os._exit(130)  # the runs die with their scheduler, and start from their resume files
+        stop_running()
+        os._exit(130)  # the runs start from their resume files
     return summarise(runs, sweep.outcomes)
 
 

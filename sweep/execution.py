@@ -3,7 +3,6 @@
 Whatever goes wrong here becomes that run's outcome, in one sentence: nothing is raised.
 """
 
-import ctypes
 import enum
 import functools
 import os
@@ -30,15 +29,33 @@ __all__ = [
     "execute",
     "failure",
     "resolved_config",
+    "stop_running",
     "stored_outcome",
+    "survival_note",
 ]
 
 CONSOLE = "console.txt"
 WRONG_REQUEST = 2  # train.py's exit code for it
 LAST_BYTES = 65_536  # of a console, to find its last line in
 PR_SET_PDEATHSIG = 1
+
+
+def _kernel_calls() -> Any:
+    """The C library if it has Linux's `prctl`; None: a run cannot be told to die with its sweep."""
+    if sys.platform != "linux":
+        return None
+    try:
+        import ctypes
+
+        libc = ctypes.CDLL(None)
+        return libc if hasattr(libc, "prctl") else None
+    except (ImportError, OSError, TypeError):
+        return None
+
+
 # Loaded here, since a child between fork and exec must not wait for the loader's lock.
-LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+LIBC = _kernel_calls()
+_running: set[subprocess.Popen] = set()  # calls of train.py, of all threads
 
 
 class Settings(NamedTuple):
@@ -187,6 +204,12 @@ def execute(
         return failure(error)
 
 
+def stop_running() -> None:
+    """Kill the calls of train.py that are under way, before their scheduler ends."""
+    for process in tuple(_running):
+        process.kill()
+
+
 def failure(error: BaseException) -> Outcome:
     """The outcome of a run that an exception ended, whatever it was."""
     return Outcome(State.FAILED, _in_a_line(error))
@@ -231,6 +254,7 @@ def _call(run: Run, settings: Settings, environment: dict[str, str], claim: Clai
                 f"cannot start {words[0]}: {reason}; set PYTHON to another interpreter",
             )
     try:
+        _running.add(process)
         claim.add_process(process)
         code = process.wait(timeout=None if limit is None else 60 * limit)
     except subprocess.TimeoutExpired:
@@ -238,12 +262,23 @@ def _call(run: Run, settings: Settings, environment: dict[str, str], claim: Clai
     finally:
         process.kill()  # does nothing to one that has ended
         process.wait()
+        _running.discard(process)
     if code:
         return Outcome(State.FAILED, _reason(code, console, begin), code)
     missing = Outcome(
         State.FAILED, f"ended with exit code 0, but left no results.json; see {console}"
     )
     return (stored_outcome(run, settings) or missing)._replace(exit_code=0)
+
+
+def survival_note() -> str:
+    """What a sweep cannot promise on this system; empty on Linux."""
+    if LIBC is not None:
+        return ""
+    return (
+        "Note: on this system a run goes on if its sweep is killed (kill -9, or a closed window); "
+        "end its train.py before you start the sweep again. Ctrl-C ends both."
+    )
 
 
 def _start(words: list[str], environment: dict[str, str], console: Any) -> subprocess.Popen:
@@ -261,7 +296,7 @@ def _start(words: list[str], environment: dict[str, str], console: Any) -> subpr
     )
 
 
-def _die_with(scheduler: int, libc: ctypes.CDLL) -> None:
+def _die_with(scheduler: int, libc: Any) -> None:
     """Runs in the child: let it die with its scheduler, so that no run is left behind (Linux)."""
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # It may have been killed before this was set.

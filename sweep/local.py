@@ -36,9 +36,10 @@ def _all_gpus() -> list[str]:
 
 
 def _num_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
+    try:
         return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    except (AttributeError, OSError):  # macOS and Windows have none
+        return os.cpu_count() or 1
 
 
 class Sweep:

@@ -58,7 +58,9 @@ def test_the_reader_of_torch_files_needs_python_and_torch_alone():
         assert {name.split(".")[0] for name in names} <= allowed, path
 
 
-@pytest.mark.parametrize("name", ["dassl/errors.py", "interpreter.py", "run_files.py"])
+@pytest.mark.parametrize(
+    "name", ["dassl/errors.py", "interpreter.py", "options.py", "run_files.py"]
+)
 def test_what_every_package_may_use_needs_python_alone(name):
     names = imported_names(REPOSITORY / name)
     names = {name.split(".")[0] for name in names if not name.startswith(ERRORS)}

@@ -55,3 +55,26 @@ def test_no_file_is_a_run_that_is_not_finished(tmp_path):
 def test_a_reader_s_missing_key_is_named(tmp_path):
     with pytest.raises(ValueError, match=f"{tmp_path} has no 'macro_f1'"):
         RunResults.of(WHOLE, tmp_path).need("macro_f1")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("accuracy", float("nan")), ("accuracy", 101), ("macro_f1", -1), ("error_rate", 1e999)),
+        *(("num_shots", -5), ("seed", -2), ("total", -1), ("classnames", ["a", 1])),
+    ],
+)
+def test_figures_out_of_range_are_named(key, value, tmp_path):
+    (tmp_path / RESULTS_FILE).write_text(json.dumps(WHOLE | {key: value}))
+    with pytest.raises(ValueError, match=rf"results\.json does not hold .* {key} is"):
+        RunResults.read(tmp_path)
+
+
+def test_more_right_answers_than_pictures_and_a_key_twice_are_refused(tmp_path):
+    path = tmp_path / RESULTS_FILE
+    path.write_text(json.dumps(WHOLE | {"total": 3, "correct": 4}))
+    with pytest.raises(ValueError, match=r"4 of 3 are correct"):
+        RunResults.read(tmp_path)
+    path.write_text('{"accuracy": 1, "config": {}, "accuracy": 2}')
+    with pytest.raises(ValueError, match=r"the key 'accuracy' is there twice"):
+        RunResults.read(tmp_path)

@@ -1,6 +1,6 @@
 """Mutated torch files and made-up pickles: each is read, or refused by a RequestError.
 
-python tests/torch_fuzz.py 20000        # so many of each kind; prints what came out of them
+PYTHONPATH=. python tests/torch_fuzz.py 20000  # so many of each kind; prints what came of them
 """
 
 import collections

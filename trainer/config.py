@@ -6,18 +6,18 @@ there; what the command line says is what the user wants.
 """
 
 import ast
+import math
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import yaml
 from yacs.config import CfgNode
 
 from dassl.config import get_cfg_default
-from dassl.errors import RequestError, read_text
+from dassl.errors import RequestError, is_text, quote
 from dassl.utils.tools import get_most_similar_str_to_a_from_b
 from trainer.config_checks import check_values
+from trainer.config_file import read_yaml
 from trainer.published_values import paper_values
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 _PLAIN_TRAINERS = ("ZeroshotCLIP",)  # of this project, without a node of their own
+_WORDS_OR_BOOLS = {"TRAIN.GRAPH"}  # of which yaml reads True and False as no words
 _KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.\w+)*")
 
 # A method's own keys, and the common ones of which its default is another.
@@ -113,7 +114,7 @@ def build_config(
     origins: dict[str, str] = {}
     for path in (dataset_config_file, config_file):
         if path:
-            _apply(cfg, origins, _read_yaml(path), path)
+            _apply(cfg, origins, read_yaml(path), path)
     named_trainer = {"TRAINER.NAME": trainer} if trainer else {}
     command_line = named_trainer | dict(flags or {}) | _pairs(opts)
     named = flatten(cfg) | command_line
@@ -132,26 +133,6 @@ def flatten(cfg: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
         name = f"{prefix}{key}"
         leaves |= flatten(value, f"{name}.") if isinstance(value, dict) else {name: value}
     return leaves
-
-
-def _read_yaml(path: str) -> dict[str, Any]:
-    """The leaves of a yaml file. Read here, because yacs would execute a file named *.py."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"No config file at {path!r}")
-    if Path(path).suffix not in (".yaml", ".yml"):
-        raise RequestError(f"{path!r} is not a .yaml file; a config file is never executed")
-    text = read_text(Path(path))
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise RequestError(f"{path!r}, line {line}: this is not yaml: {error.problem}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        first = str(error).splitlines()[0]
-        raise RequestError(f"{path!r} is not yaml: {first}") from error
-    if not isinstance(tree, (dict, type(None))):
-        raise RequestError(f"{path!r} has no KEY: value pairs, so it is no config file")
-    return flatten(tree or {})
 
 
 def _pairs(opts: Sequence[str]) -> dict[str, Any]:
@@ -193,19 +174,38 @@ def parent_node(cfg: CfgNode, key: str) -> tuple[CfgNode, str]:
 
 def _typed(key: str, value: Any, default: Any) -> Any:
     if isinstance(value, str) and not isinstance(default, str):
-        try:
-            value = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            pass  # the type check below names the key
+        value = _literal(value)
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = _as_float(value)
     if isinstance(value, (list, tuple)) and isinstance(default, (list, tuple)):
         value = type(default)(value)
-    if isinstance(value, bool) and isinstance(default, str):
-        value = str(value)  # yaml's True, for a key that also takes a word
-    if type(value) is not type(default):
+    if isinstance(value, bool) and key in _WORDS_OR_BOOLS:
+        value = str(value)
+    if type(value) is not type(default) or not _are_plain(value):
         raise RequestError(
             f"{key} takes a {type(default).__name__} such as {default!r}, "
-            f"got the {type(value).__name__} {value!r}"
+            f"got the {type(value).__name__} {quote(value)}"
         )
     return value
+
+
+def _literal(text: str) -> Any:
+    """The Python value that a word stands for, or the word, whose type names the key."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return text
+
+
+def _as_float(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf  # which is refused by its key
+
+
+def _are_plain(value: Any) -> bool:
+    """Whether text can be written, and lists hold numbers and words alone."""
+    if isinstance(value, (list, tuple)):
+        return all(isinstance(v, (bool, int, float, str)) and _are_plain(v) for v in value)
+    return not isinstance(value, str) or (is_text(value) and "\0" not in value)

@@ -47,7 +47,7 @@ class PixelCache:
             # Half is left to the loader's batches. A full /dev/shm would kill whoever writes to it.
             if wanted <= _free_shared_memory() // 2:
                 return cls(paths, sizes)
-        except (OSError, RuntimeError):
+        except (AttributeError, OSError, RuntimeError):  # no `statvfs`, or no memory
             pass  # the system's limit may be another one: without a cache all works as well
         print(
             f"Decoded pictures are not kept: {_SHARED_MEMORY} is too small for their "

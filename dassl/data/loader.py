@@ -9,7 +9,6 @@ With P = 0 this process hosts them all. Pixels and order equal those of W real w
 
 import random
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from torch.utils.data._utils import worker as torch_worker
 
-from dassl.utils.tools import num_cores
+from dassl.utils.tools import num_cores, system_lines
 
 __all__ = ["StreamLoader", "num_processes"]
 
@@ -34,8 +33,7 @@ def num_processes(num_streams: int, num_batches: int) -> int:
 
 def _free_memory() -> int:
     """Free memory in bytes; more than anyone needs, if the system does not say."""
-    meminfo = Path("/proc/meminfo")
-    lines = meminfo.read_text().splitlines() if meminfo.is_file() else []
+    lines = system_lines("/proc/meminfo")
     available = (line for line in lines if line.startswith("MemAvailable:"))
     return next((int(line.split()[1]) * 1024 for line in available), 2**62)
 

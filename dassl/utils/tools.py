@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlretrieve
 
-from dassl.errors import RequestError, read_text
+from dassl.errors import RequestError, parse_json, read_text
 from dassl.utils.pictures import read_image
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "read_image",
     "read_json",
     "set_random_seed",
+    "system_lines",
     "tolist_if_not",
     "write_json",
 ]
@@ -47,13 +48,13 @@ def read_json(fpath: str) -> Any:
     """The object in a JSON file.
 
     Raises:
-        RequestError: it is not JSON; the message has the path.
+        RequestError: it is not JSON, or a key is there twice; the message has the path.
     """
     text = read_text(Path(fpath))
     try:
-        return json.loads(text)
+        return parse_json(text)
     except (ValueError, RecursionError) as error:
-        raise RequestError(f"{fpath!r} is not JSON ({error}). Get the file again.") from error
+        raise RequestError(f"{fpath!r} is not sound JSON ({error}). Get the file again.") from error
 
 
 def write_json(obj: Any, fpath: str) -> None:
@@ -65,9 +66,18 @@ def write_json(obj: Any, fpath: str) -> None:
 
 def num_cores() -> int:
     """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # Linux; respects taskset and containers
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    try:
+        return len(os.sched_getaffinity(0))  # Linux; respects taskset and containers
+    except (AttributeError, OSError):
+        return os.cpu_count() or 1
+
+
+def system_lines(path: str) -> list[str]:
+    """The lines of a file in /proc; none where the system has no such file, or hides it."""
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
 
 
 def set_random_seed(seed: int) -> None:

@@ -107,8 +107,8 @@ def test_too_little_memory_leaves_no_process(monkeypatch):
     assert num_processes(8, 99) == 0
 
 
-def test_systems_that_do_not_say_their_cores_and_memory(monkeypatch, tmp_path):
+def test_systems_that_do_not_say_their_cores_and_memory(monkeypatch):
     monkeypatch.delattr("os.sched_getaffinity", raising=False)
-    monkeypatch.setattr(loaders, "Path", lambda _: tmp_path / "absent")
+    monkeypatch.setattr(loaders, "system_lines", lambda _: [])
     monkeypatch.setattr("os.cpu_count", lambda: 4)
     assert num_processes(8, 99) == 4

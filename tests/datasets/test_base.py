@@ -126,7 +126,11 @@ def test_faults_are_named(tmp_path, change, error, message):
         build_dataset(planted(tmp_path, change))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"train": 1}', "\xff"])
+TWICE = '{"train": [], "val": [], "test": [], "train": []}'
+HALF = '{"train": [["a.jpg", 0, "\\ud800"]], "val": [], "test": []}'
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"train": 1}', "\xff", TWICE, HALF, "[" * 99999])
 def test_what_is_no_split_file_is_named(tmp_path, text):
     cfg = planted(tmp_path, lambda split: None)
     (tmp_path / "eurosat" / "split_zhou_EuroSAT.json").write_text(text, encoding="latin-1")
@@ -143,7 +147,7 @@ def test_a_gap_is_found_before_the_halves_are_cut(tmp_path):
 
 
 def test_two_names_for_one_label_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"Label \d is named both 'another name' and"):
+    with pytest.raises(ValueError, match=r"label \d is named both 'another name' and"):
         build_dataset(with_files(tmp_path, rename_label))
 
 

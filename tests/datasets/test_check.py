@@ -166,3 +166,24 @@ def test_the_script_runs_from_anywhere(tmp_path):
     command = [sys.executable, REPOSITORY / "scripts" / "check_data.py", "--root", tmp_path, "dtd"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout[:24]) == (1, "dtd              missing"), done.stderr
+
+
+def test_own_pictures_are_checked_as_training_reads_them(tmp_path, capsys):
+    for number, name in enumerate(["train/a/1", "train/b/1", "test/a/1", "test/b/1"]):
+        path = tmp_path / f"{name}.jpg"
+        path.parent.mkdir(parents=True)
+        exif = Image.Exif()
+        exif[0x0112] = 6 if name == "train/b/1" else 1
+        Image.new("RGB", (2, 1), (60 * number, 0, 0)).save(path, exif=exif)
+    (tmp_path / "train" / "a" / "sub").mkdir()
+    (tmp_path / "train" / "a" / "raw.heic").touch()
+    code, text = run(tmp_path, "folder", "--deep", capsys=capsys)
+    assert code == 0
+    assert "2 classes; pictures: 2 training, 0 validation, 2 test." in text
+    assert "1 files ignored: .heic 1, subfolders 1; put pictures directly into" in text
+    assert "1.jpg has an EXIF rotation. Rotations are not applied, as in the published" in text
+    (tmp_path / "test" / "b" / "1.jpg").write_bytes(b"torn")
+    code, text = run(tmp_path, "folder", "--deep", capsys=capsys)
+    assert (code, "unreadable" in text, "b/1.jpg" in text) == (1, True, True)
+    code, text = run(tmp_path, "folder", "--csv", str(tmp_path / "no.csv"), capsys=capsys)
+    assert (code, "No file" in text) == (1, True)

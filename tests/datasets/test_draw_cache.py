@@ -135,6 +135,11 @@ def replace_first(change):
 FAULTS = [
     (lambda p: p.pop("val"), ValueError, r"has no val pictures"),
     (
+        lambda p: p.update(train=[i for i in p["train"] if i.label != 3]),
+        ValueError,
+        r"has no training picture of label 3",
+    ),
+    (
         replace_first(lambda i: {"impath": f"{ELSEWHERE}/eurosat/../../x.jpg"}),
         ValueError,
         r"x\.jpg', which leaves eurosat/",
@@ -155,7 +160,7 @@ FAULTS = [
         r"test_1\.jpg', which is not a train picture of this data set",
     ),
     (replace_first(lambda i: {"label": 9}), ValueError, r"the label 9, here it has \d"),
-    (replace_first(lambda i: {"label": "9"}), ValueError, r"_label of an item is '9'"),
+    (replace_first(lambda i: {"label": "9"}), ValueError, r"_label of an item is a str"),
 ]
 
 

@@ -207,6 +207,8 @@ BAD_LISTS = [
     (ROWS + "5.png,caf\xe9,test\n", r"line 6: this is not UTF-8"),
     (ROWS.replace(",", ";"), r"lacks the column"),
     (ROWS + '"5.png', r"is not a CSV file"),
+    (ROWS.replace("split", "Split"), r"must have one column 'split', written so"),
+    (ROWS.replace("split", "label"), r"must have one column 'label'"),
 ]
 
 

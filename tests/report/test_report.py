@@ -10,11 +10,12 @@ import pytest
 from datasets.catalog import ELEVEN, VARIANTS
 from report.paper import NUMBERS
 from report.render import to_csv, to_html, to_latex, to_markdown
-from report.results import Result
+from report.results import Result, read_results
 from report.tables import build_tables
 from report_tree import cells, write
 from scripts import parse_test_res, report
 from sweep.runs import PROTOCOLS
+from trainer.checkpoints.identity import Identity, seal
 
 OTHERS = "Base to novel, other data sets"
 
@@ -223,3 +224,13 @@ def test_parse_test_res_reads_logs_and_results(tmp_path, capsys):
     text = capsys.readouterr().out
     assert f"Skipped: {tmp_path / 'seed3' / 'results.json'} cannot be read" in text
     assert "* accuracy: 82.00% +- 2.00%" in text
+
+
+def test_a_figure_that_was_changed_since_is_not_reported(tmp_path):
+    folder = write(tmp_path, "MMRL", "eurosat", "B2N", "base", 16, 1, 90.0)
+    values = json.loads((folder / "results.json").read_text())
+    whole = seal(values, Identity("MMRL", {}))
+    (folder / "results.json").write_text(json.dumps(whole | {"accuracy": 99.0}))
+    found = read_results(tmp_path)
+    assert not found.results
+    assert "results.json' is damaged: its content does not match" in found.damaged[0]

@@ -112,12 +112,12 @@ def test_one_run_answers_wrong_requests_in_a_sentence(words, message):
 WRONG_SWEEPS = [
     (["--datasets", "eurosat,eurosatt"], "Unknown data set 'eurosatt'"),
     (["--methods", "mmrl,MMRL"], "Unknown method 'MMRL'"),
-    (["--seeds", "1,x"], "--seeds takes whole numbers from 0, got 'x'"),
-    (["--shots", "0"], "--shots takes whole numbers from 1, got '0'"),
+    (["--seeds", "1,x"], "--seeds: takes a whole number from 0 to 4294967295, got 'x'"),
+    (["--shots", "0"], "--shots: takes a whole number from 1 to 4294967295, got '0'"),
     (["--shard", "5/4"], "--shard takes I/N with I from 0 to N - 1, got '5/4'"),
-    (["--per-gpu", "0"], "--per-gpu takes whole numbers from 1, got 0"),
-    (["--retries", "-1"], "--retries takes whole numbers from 0, got -1"),
-    (["--timeout", "0"], "--timeout takes minutes, more than 0, got 0"),
+    (["--per-gpu", "0"], "--per-gpu: takes a whole number from 1 to 1000, got '0'"),
+    (["--retries", "-1"], "--retries: takes a whole number from 0 to 4294967295, got '-1'"),
+    (["--timeout", "0"], "--timeout: takes minutes, more than 0 and up to 527040, got '0'"),
     (["--", "DATASET.NUM_SHOTS", "4"], "cannot follow `--`; use --shots"),
     (["--", "OPTIM.LR"], "'OPTIM.LR' has no value"),
 ]

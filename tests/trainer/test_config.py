@@ -143,3 +143,30 @@ def test_an_integer_is_taken_where_a_float_is_expected():
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda p: p.stem)
 def test_every_yaml_loads(path):
     build_config("MMRL", "", str(path))
+
+
+BAD_YAML = [
+    ("OPTIM:\n  LR: 1\n  LR: 2\n", r"own\.yaml', line 2: .*the key 'LR' is there twice"),
+    ("OPTIM.LR: 1\nOPTIM:\n  LR: 2\n", r"own\.yaml' has OPTIM\.LR twice"),
+    ("OPTIM:\n  MAX_EPOCH: 010\n", r"line 2: .*010 is another number in yaml"),
+    ("OPTIM:\n  MAX_EPOCH: 1:30\n", r"line 2: .*1:30 is another number in yaml"),
+    ("OPTIM: &a\n  LR: *a\n", r"Unknown config key 'OPTIM\.LR\.LR"),
+    ("DATASET:\n  NAME: no\n", r"DATASET\.NAME takes a str .*got the bool False"),
+    ("OPTIM:\n  LR: !!int ''\n", r"own\.yaml' is not yaml"),
+    ("INPUT:\n  TRANSFORMS: [[a]]\n", r"INPUT\.TRANSFORMS takes a tuple"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), BAD_YAML)
+def test_yaml_that_says_something_else_than_it_seems_is_refused(text, message, tmp_path):
+    (tmp_path / "own.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        build_config("MMRL", "", str(tmp_path / "own.yaml"))
+
+
+def test_a_small_yaml_file_of_endless_aliases_is_refused_at_once(tmp_path):
+    lines = ["a0: &a0 {x: 1}"]
+    lines += [f"a{i}: &a{i} {{x: *a{i - 1}, y: *a{i - 1}, z: *a{i - 1}}}" for i in range(1, 60)]
+    (tmp_path / "own.yaml").write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=r"own\.yaml' has more than 10000 values"):
+        build_config("MMRL", "", str(tmp_path / "own.yaml"))

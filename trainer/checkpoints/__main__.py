@@ -6,12 +6,12 @@
 PATH is a run folder, a checkpoint file, the tree of a published archive, or a .safetensors file.
 """
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
-from dassl.errors import in_one_sentence
+from dassl.errors import RequestError, check_writable, in_one_sentence
+from options import Parser
 from trainer.checkpoints.find import find_checkpoint, read_checkpoint, run_metadata
 from trainer.checkpoints.identity import KEY, Identity, plain_settings, seal
 from trainer.checkpoints.sizes import is_learned, sizes_of
@@ -24,8 +24,9 @@ def export(path: str, out: Path, epoch: int | None = None) -> tuple[int, int]:
     """Write what was learned as .safetensors, with what rebuilds the model; (bytes before, after).
 
     Raises:
-        RequestError: the checkpoint is not MMRL's or MMRL++'s.
+        RequestError: the checkpoint is not MMRL's or MMRL++'s, or `out` cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     source = find_checkpoint(path, epoch)
@@ -44,7 +45,10 @@ def export(path: str, out: Path, epoch: int | None = None) -> tuple[int, int]:
     elif known := run_metadata(checkpoint, path):
         config = plain_settings(known["config"])  # no folder of this machine
         metadata |= known | {"config": config, "backbone": config.get("MODEL.BACKBONE.NAME", "")}
-    save_file(learned, out, metadata={"mmrl": json.dumps(metadata), **stored})
+    try:
+        save_file(learned, out, metadata={"mmrl": json.dumps(metadata), **stored})
+    except SafetensorError as error:
+        raise RequestError(f"Cannot write {str(out)!r}: {error}") from error
     return source.stat().st_size, out.stat().st_size
 
 
@@ -75,11 +79,7 @@ def describe(path: str, epoch: int | None = None) -> str:
 @in_one_sentence
 def main(argv: list[str] | None = None) -> int:
     """Describe or export a run; the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m trainer.checkpoints",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="python -m trainer.checkpoints", description=__doc__)
     parser.add_argument("command", choices=("describe", "export"))
     parser.add_argument("path", metavar="PATH")
     parser.add_argument("out", nargs="?", type=Path, metavar="OUT.safetensors")
@@ -90,6 +90,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if args.out is None:
         parser.error("export needs OUT.safetensors")
+    check_writable(args.out)
     before, after = export(args.path, args.out, args.load_epoch)
     print(f"Wrote {args.out}: {after:,} bytes, from {before:,}")
     return 0

@@ -25,9 +25,11 @@ def find_checkpoint(path: str, epoch: int | None = None) -> Path:
 
     Raises:
         FileNotFoundError: there is none; the message lists what is there.
-        RequestError: a tree holds several runs, or a file's name says another epoch.
+        RequestError: a tree holds several runs, or `epoch` is no choice here.
     """
     given = Path(path).expanduser()
+    if epoch is not None and epoch < 1:
+        raise RequestError(f"--load-epoch takes the number of an epoch, from 1, got {epoch}")
     if given.is_file():
         _check_epoch(given, epoch)
         return given

@@ -198,15 +198,26 @@ def _restore_optimizer(optim: torch.optim.Optimizer, stored: dict[str, Any]) -> 
     """As `load_state_dict`, which leaves it to the next step to find out what it was given.
 
     Raises:
-        KeyError, TypeError, ValueError: an option or a moment is of another kind or shape.
+        KeyError, TypeError, ValueError: an option or a moment lacks, or is of another kind or
+            shape.
     """
     optim.load_state_dict(stored)
     for group in optim.param_groups:
         for name, value in optim.defaults.items():
             check_kinds(group[name], value)
     for p, moments in optim.state.items():
+        if _moments_of(optim) - moments.keys():
+            raise KeyError
         if not all(_is_moment(name, value, p) for name, value in moments.items()):
             raise TypeError
+
+
+def _moments_of(optim: torch.optim.Optimizer) -> set[str]:
+    """What the optimizer's steps take for granted of a parameter that had one."""
+    if isinstance(optim, (torch.optim.Adam, torch.optim.AdamW, torch.optim.RAdam)):
+        names = {"step", "exp_avg", "exp_avg_sq"}
+        return names | ({"max_exp_avg_sq"} if optim.defaults.get("amsgrad") else set())
+    return {"step", "square_avg"} if isinstance(optim, torch.optim.RMSprop) else set()
 
 
 def _is_moment(name: str, value: Any, p: Tensor) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from yacs.config import CfgNode
 
+from dassl.utils.tools import system_lines
 from run_files import RESULTS_FILE, RunResults, write_atomically
 from trainer.checkpoints.identity import Identity, seal
 from trainer.checkpoints.settings import OF_TRAINING
@@ -79,10 +80,11 @@ def _process_memory() -> float | None:
     """The largest this process has been, in MiB; None where the system does not say (Windows)."""
     try:
         import resource
-    except ImportError:
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    except (ImportError, AttributeError, OSError):
         return None
-    unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux KiB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)  # macOS counts bytes, Linux KiB
 
 
 def _loader_of(trainer: Any) -> dict[str, int]:
@@ -95,10 +97,5 @@ def device_name(device: torch.device) -> str:
     """The GPU's or the processor's name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    models = [line for line in _cpu_lines() if line.startswith("model name")]
+    models = [line for line in system_lines("/proc/cpuinfo") if line.startswith("model name")]
     return models[0].split(":", 1)[1].strip() if models else platform.machine()
-
-
-def _cpu_lines() -> list[str]:
-    info = Path("/proc/cpuinfo")
-    return info.read_text().splitlines() if info.is_file() else []

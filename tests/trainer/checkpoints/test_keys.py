@@ -48,6 +48,12 @@ def test_best_comes_before_last_and_an_epoch_before_both(tmp_path):
     assert find_checkpoint(str(tmp_path), epoch=2).name == "model.pth.tar-2"
     with pytest.raises(FileNotFoundError, match=r"no model\.pth\.tar-3; epochs there: \[2, 10\]"):
         find_checkpoint(str(tmp_path), epoch=3)
+    file = str(folder / "model.pth.tar-2")
+    assert find_checkpoint(file, epoch=2).name == "model.pth.tar-2"
+    with pytest.raises(ValueError, match=r"--load-epoch 10 chooses a file of a run folder"):
+        find_checkpoint(file, epoch=10)
+    with pytest.raises(ValueError, match=r"--load-epoch takes the number of an epoch, from 1, got"):
+        find_checkpoint(str(tmp_path), epoch=-3)
 
 
 def test_a_folder_without_checkpoint_says_so(tmp_path):

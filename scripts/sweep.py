@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 
-from interpreter import complaint, hand_over
+from interpreter import complaint, hand_over, runs_have_this_python
 
 if __name__ == "__main__":
     # Before the imports below, which an old Python cannot read. Without PyTorch runs are still
@@ -83,6 +83,9 @@ def build_parser() -> argparse.ArgumentParser:
                      "longer; it counts as failed (default: never)")  # fmt: skip
     how.add_argument("--stalled", type=float, default=30, metavar="MINUTES", help="report a run "
                      "that prints nothing for so long (default: 30; not with Ray)")  # fmt: skip
+    how.add_argument("--no-share", action="store_true", help="evaluate runs one by one (default: "
+                     "those of one data set share a pass over its pictures, if the runs' Python is "
+                     "the sweep's; not with Ray)")  # fmt: skip
     how.add_argument("--engine", choices=("local", "ray"), default="local",
                      help="where runs are executed (default: local)")  # fmt: skip
     how.add_argument("--address", default=None, metavar="HOST:PORT", help="the Ray cluster")
@@ -182,7 +185,9 @@ def run_locally(runs: list[Run], settings: Settings, args: argparse.Namespace) -
     """Work through the runs on this machine's slots; return the exit code."""
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a parent had them ignored
         signal.signal(number, _stop)
-    sweep = Sweep(runs, settings, args.stalled)
+    # Another Python, or a wrapper, is to see the published commands and nothing else.
+    shares = not args.no_share and runs_have_this_python()
+    sweep = Sweep(runs, settings, args.stalled, shares)
     try:
         sweep.work(slot_environments(args.gpus, args.per_gpu))
     except KeyboardInterrupt:

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,8 +29,11 @@ __all__ = [
     "console_of",
     "execute",
     "failure",
+    "folder_of",
     "resolved_config",
+    "start",
     "stored_outcome",
+    "wait_for",
 ]
 
 CONSOLE = "console.txt"
@@ -222,7 +226,7 @@ def _call(run: Run, settings: Settings, environment: dict[str, str], claim: Clai
     with open(console, "ab") as file:
         begin = file.tell()
         try:
-            process = _start(words, environment, file)
+            process = start(words, environment, file)
         except OSError as error:
             reason = error.strerror or error
             return Outcome(
@@ -230,13 +234,9 @@ def _call(run: Run, settings: Settings, environment: dict[str, str], claim: Clai
                 f"cannot start {words[0]}: {reason}; set PYTHON to another interpreter",
             )
     try:
-        claim.add_process(process)
-        code = process.wait(timeout=None if limit is None else 60 * limit)
+        code = wait_for(process, [claim], limit)
     except subprocess.TimeoutExpired:
         return Outcome(State.FAILED, f"stopped after {limit:g} minutes by --timeout", -9)
-    finally:
-        process.kill()  # does nothing to one that has ended
-        process.wait()
     if code:
         return Outcome(State.FAILED, _reason(code, console, begin), code)
     missing = Outcome(
@@ -245,7 +245,23 @@ def _call(run: Run, settings: Settings, environment: dict[str, str], claim: Clai
     return (stored_outcome(run, settings) or missing)._replace(exit_code=0)
 
 
-def _start(words: list[str], environment: dict[str, str], console: Any) -> subprocess.Popen:
+def wait_for(process: subprocess.Popen, claims: Iterable[Claim], minutes: float | None) -> int:
+    """The exit code of a process that does claimed runs.
+
+    Raises:
+        subprocess.TimeoutExpired: it took longer than `minutes`, and was killed.
+    """
+    try:
+        for claim in claims:
+            claim.add_process(process)
+        return process.wait(timeout=None if minutes is None else 60 * minutes)
+    finally:
+        process.kill()  # does nothing to one that has ended
+        process.wait()
+
+
+def start(words: list[str], environment: dict[str, str], console: Any) -> subprocess.Popen:
+    """Start a program that prints to a file, and dies with this process (Linux)."""
     scheduler = os.getpid()
     # Unbuffered: else the last line of a run that fails is not its last, and it seems silent.
     variables = os.environ | {"PYTHONUNBUFFERED": "1"} | environment

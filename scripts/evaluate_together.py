@@ -24,7 +24,7 @@ if __name__ == "__main__":
 import torch
 
 import train
-from sweep.execution import CONSOLE
+from sweep.settings import CONSOLE
 from sweep.sharing import AND
 from trainer.checkpoints.resume import EVALUATED
 from trainer.evaluation.results import collect_results, write_resolved_config

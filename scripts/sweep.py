@@ -4,10 +4,11 @@
     DATA=/data bash base_to_novel.sh --datasets eurosat,dtd --methods mmrl --gpus 0,1
     DATA=/data bash few_shot.sh --dry-run
 
-A run is finished if its folder has a results.json made with the same config. Interrupted? Run the
-same command again: every run resumes at its last finished epoch. Two sweeps on one folder share the
-work. A failed run does not stop the others. Config keys for every run follow `--`:
-... -- TRAIN.PRINT_FREQ 50. The exit code is 0 if every run is finished, 2 if the request is wrong.
+A run is finished if its folder has a results.json made with the same config, CLIP and training
+pictures. Interrupted? Run the same command again: every run resumes at its last finished epoch. Two
+sweeps on one folder share the work. A failed run does not stop the others. Config keys for every
+run follow `--`: ... -- TRAIN.PRINT_FREQ 50. The exit code is 0 if every run is finished, 2 if the
+request is wrong.
 """
 
 import argparse
@@ -15,24 +16,18 @@ import os
 import signal
 import sys
 
-from interpreter import complaint, hand_over, runs_have_this_python
+from interpreter import REPOSITORY, complaint, hand_over, runs_have_this_python
 
 if __name__ == "__main__":
     # Before the imports below, which an old Python cannot read. Without PyTorch runs are still
     # started, by their own interpreter; only to compare configs it takes one here.
     hand_over()
 
-from sweep.execution import (
-    REPOSITORY,
-    Outcome,
-    Settings,
-    State,
-    command,
-    resolved_config,
-    stored_outcome,
-)
+from sweep.execution import Outcome, State, stored_outcome
+from sweep.inputs import inputs_of_finished
 from sweep.local import Sweep, slot_environments
 from sweep.runs import METHODS, PROTOCOLS, SEEDS, Run, list_runs, units
+from sweep.settings import Settings, command, resolved_config
 
 SHOWN = ("OPTIM.LR", "OPTIM.MAX_EPOCH", "DATALOADER.TRAIN_X.BATCH_SIZE")
 SHOWN_OF_METHOD = ("REG_WEIGHT", "BETA", "REP_DIM", "PREC")
@@ -208,6 +203,7 @@ def main(argv: list[str] | None = None) -> int:
     os.chdir(REPOSITORY)  # configs and outputs are named from there
     try:
         runs, settings = chosen_runs(args), settings_of(args, words[end + 1 :])
+        settings = settings._replace(inputs=inputs_of_finished(runs, settings))
         if args.dry_run:
             print_plan(runs, settings)
             return 0

@@ -14,45 +14,27 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from interpreter import REPOSITORY, python_for_runs
+from interpreter import REPOSITORY
 from run_files import RESULTS_FILE, RunResults
 from sweep.claims import Claim, UnreadableClaim
-from sweep.runs import Run, below
+from sweep.runs import Run
+from sweep.settings import Inputs, Settings, command, console_of, folder_of, resolved_config
 
 __all__ = [
-    "CONSOLE",
-    "REPOSITORY",
     "Outcome",
-    "Settings",
     "State",
-    "command",
-    "console_of",
     "execute",
     "failure",
-    "folder_of",
-    "resolved_config",
     "start",
     "stored_outcome",
     "wait_for",
 ]
 
-CONSOLE = "console.txt"
 WRONG_REQUEST = 2  # train.py's exit code for it
 LAST_BYTES = 65_536  # of a console, to find its last line in
 PR_SET_PDEATHSIG = 1
 # Loaded here, since a child between fork and exec must not wait for the loader's lock.
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
-class Settings(NamedTuple):
-    """What all runs of a sweep have in common."""
-
-    root: str
-    folder: str = ""
-    backbone: str = ""
-    opts: tuple[str, ...] = ()
-    retries: int = 1
-    timeout_minutes: float | None = None  # of one call of train.py
 
 
 class State(enum.Enum):
@@ -82,22 +64,6 @@ class Outcome(NamedTuple):
         return self.state is State.FAILED and self.exit_code not in (None, 0, WRONG_REQUEST)
 
 
-def folder_of(run: Run, settings: Settings) -> Path:
-    """Where the run's results go; relative folders are below the repository."""
-    return REPOSITORY / settings.folder / run.output
-
-
-def console_of(run: Run, settings: Settings) -> Path:
-    """The file that holds what the run printed."""
-    return folder_of(run, settings) / CONSOLE
-
-
-def command(run: Run, settings: Settings) -> list[str]:
-    """The command line that calls train.py."""
-    arguments = run.arguments(settings.root, settings.folder, settings.backbone, settings.opts)
-    return [python_for_runs(), "train.py", *arguments]
-
-
 def stored_outcome(run: Run, settings: Settings) -> Outcome | None:
     """The outcome that the run's folder records, finished or a conflict; None if there is none.
 
@@ -125,7 +91,10 @@ def _compare(results: RunResults, run: Run, settings: Settings) -> Outcome:
         return Outcome(State.FINISHED)
     from trainer.checkpoints.identity import Identity, first_difference, plain_settings
 
-    wanted = Identity(run.trainer, plain_settings(resolved_config(run, settings)))
+    inputs = settings.inputs.get(run.output, Inputs())
+    wanted = Identity(
+        run.trainer, plain_settings(resolved_config(run, settings)), **inputs._asdict()
+    )
     try:
         stored = Identity.read(results.values, str(results.path))
     except ValueError as error:
@@ -138,30 +107,6 @@ def _compare(results: RunResults, run: Run, settings: Settings) -> Outcome:
             f"{results.path} {difference}; remove the folder, or use another --output",
         )
     return Outcome(State.FINISHED)
-
-
-def resolved_config(run: Run, settings: Settings) -> dict[str, Any]:
-    """Every config value of the run by full key, as train.py resolves its command.
-
-    Raises:
-        ValueError: a key or value after `--` is wrong.
-    """
-    from trainer.config import build_config, flatten
-
-    named = {"MODEL.BACKBONE.NAME": settings.backbone} if settings.backbone else {}
-    cfg, _ = build_config(
-        trainer=run.trainer,
-        dataset_config_file=str(REPOSITORY / run.dataset_file),
-        config_file=str(REPOSITORY / run.config_file),
-        flags=named
-        | {
-            "DATASET.ROOT": settings.root,
-            "SEED": run.seed,
-            "OUTPUT_DIR": below(settings.folder, run.output),
-        },
-        opts=[*run.options, *settings.opts],
-    )
-    return flatten(cfg)
 
 
 def execute(

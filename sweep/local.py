@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
-from sweep.execution import Outcome, Settings, State, console_of, execute, failure
+from sweep.execution import Outcome, State, execute, failure
 from sweep.runs import Run
+from sweep.settings import Settings, console_of
 from sweep.sharing import execute_together, next_job
 
 __all__ = ["Sweep", "slot_environments"]

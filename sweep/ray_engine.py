@@ -12,8 +12,10 @@ import os
 import time
 from typing import Any
 
-from sweep.execution import REPOSITORY, Outcome, Settings, State, execute, failure
+from interpreter import REPOSITORY
+from sweep.execution import Outcome, State, execute, failure
 from sweep.runs import Run
+from sweep.settings import Settings
 
 __all__ = ["run_on_ray"]
 

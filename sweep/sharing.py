@@ -9,18 +9,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from interpreter import python_for_runs
 from sweep.claims import Claim
-from sweep.execution import (
-    Outcome,
-    Settings,
-    command,
-    console_of,
-    execute,
-    folder_of,
-    start,
-    stored_outcome,
-    wait_for,
-)
+from sweep.execution import Outcome, execute, start, stored_outcome, wait_for
 from sweep.runs import Run
+from sweep.settings import Settings, command, console_of, folder_of
 
 __all__ = ["AND", "execute_together", "next_job"]
 

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,8 +14,10 @@ import pytest
 import recording
 import train
 from conftest import build_cfg
+from demo.data import write_data
+from demo.pretrain import WEIGHTS, expand
 from interpreter import runs_have_this_python
-from scripts import evaluate_together
+from scripts import evaluate_together, report
 from sweep.execution import State
 from sweep.local import Sweep
 from sweep.runs import list_runs
@@ -154,6 +157,41 @@ def test_a_sweep_shares_and_names_the_run_that_fails(trained, settings):
     assert str(torn) in reason
     assert "its end is missing" in reason
     assert [left_by(run, settings) for run in TESTED] == [trained[1][run] for run in TESTED]
+
+
+DEMO = (
+    *("INPUT.SIZE", "(48,48)", "DATALOADER.NUM_WORKERS", "0", "OPTIM.MAX_EPOCH", "1"),
+    *("TRAINER.MMRL.PREC", "fp32", "TRAINER.MMRLpp.PREC", "fp32"),
+    *("TRAINER.MMRL.REP_DIM", "64", "TRAINER.MMRLpp.REP_DIM", "64"),
+)
+
+
+@pytest.mark.slow
+def test_three_seeds_of_both_methods_give_one_csv_shared_or_not(tmp_path, capsys):
+    """On the demo's world; prints what the evaluations took. The trainings are made before."""
+    write_data(tmp_path / "data")
+    expand(WEIGHTS, tmp_path / "clip.safetensors")
+    common = (str(tmp_path / "data"), "", str(tmp_path / "clip.safetensors"), DEMO)
+    for run in list_runs("base_to_novel", datasets=["shapes"]):
+        if not run.model:
+            assert train.main(run.arguments(common[0], str(tmp_path / "shared"), *common[2:])) == 0
+    shutil.copytree(tmp_path / "shared", tmp_path / "alone")
+    tables, lines = {}, {}
+    for name, options in (("shared", ()), ("alone", ("--no-share",))):
+        words = [
+            *("base_to_novel", "--datasets", "shapes", "--root", common[0], *options),
+            *("--output", str(tmp_path / name), "--backbone", common[2], "--", *DEMO),
+        ]
+        started = time.perf_counter()
+        done = recording.sweep(*words, env={"PYTHON": sys.executable, "OMP_NUM_THREADS": "1"})
+        with capsys.disabled():
+            print(f"\n6 evaluations, {name}: {time.perf_counter() - started:.1f} s")
+        lines[name] = done.stdout.count("in one pass over the pictures")
+        report.main([str(tmp_path / name)])
+        tables[name] = (tmp_path / name / "report" / "report.csv").read_bytes()
+    assert lines == {"shared": 1, "alone": 0}
+    assert tables["shared"] == tables["alone"]
+    assert tables["shared"].count(b"\n") > 1
 
 
 def b2n(datasets, methods=("mmrl", "mmrlpp")):

@@ -22,6 +22,7 @@ from tqdm import trange
 
 from clip import tokenize
 from clip.model import CLIP, Sizes
+from dassl.errors import in_one_sentence
 from demo.world import COLOURS, SHAPES, SIZE, STUDIO, TEXTURES, render
 
 WEIGHTS = Path(__file__).with_name("tiny_clip.safetensors")
@@ -144,6 +145,7 @@ def expand(path: Path, out: Path) -> None:
     save_file(state | {"token_embedding.weight": full}, out)
 
 
+@in_one_sentence
 def main(argv: list[str] | None = None) -> int:
     """Train the CLIP and save it; the exit code."""
     parser = argparse.ArgumentParser(

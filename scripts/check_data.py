@@ -7,7 +7,6 @@ The exit code is 1 if a data set that was asked for cannot be used.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from interpreter import require_torch
@@ -15,7 +14,7 @@ from interpreter import require_torch
 if __name__ == "__main__":
     require_torch()
 
-from dassl.file_errors import in_one_sentence
+from dassl.errors import in_one_sentence
 from datasets.catalog import CATALOG, find
 from datasets.check import check_dataset, expected_tree
 
@@ -38,11 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Check the data sets and print what was found; the exit code."""
     args = build_parser().parse_args(argv)
-    try:
-        entries = [find(name) for name in args.names] or list(CATALOG)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    entries = [find(name) for name in args.names] or list(CATALOG)
     bad = 0
     for entry in entries:
         report = check_dataset(args.root, entry.name, args.deep, args.official)

@@ -17,7 +17,7 @@ from interpreter import require_torch
 if __name__ == "__main__":
     require_torch()
 
-from dassl.file_errors import in_one_sentence
+from dassl.errors import RequestError, in_one_sentence
 from datasets.catalog import find
 from datasets.download import download_dataset
 
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     for name in args.names:
         try:
             by_hand = download_dataset(args.root, find(name).name, args.mirror)
-        except (ConnectionError, ValueError) as error:
+        except (ConnectionError, RequestError) as error:
             print(f"error: {error}", file=sys.stderr)
             failed += 1
             continue

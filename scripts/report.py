@@ -16,6 +16,7 @@ from interpreter import require_torch
 if __name__ == "__main__":
     require_torch()
 
+from dassl.errors import in_one_sentence
 from report.plots import draw_all
 from report.render import to_csv, to_html, to_latex, to_markdown
 from report.results import read_results
@@ -43,14 +44,11 @@ def _seeds(text: str) -> list[int]:
     return [int(name) for name in names]
 
 
+@in_one_sentence
 def main(argv: list[str] | None = None) -> int:
     """Read, print, write."""
     args = build_parser().parse_args(argv)
-    try:
-        results = read_results(args.folder)
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    results = read_results(args.folder)
     if not results:
         print(f"error: no results.json below {args.folder}", file=sys.stderr)
         return 2

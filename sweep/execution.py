@@ -68,7 +68,7 @@ def stored_outcome(run: Run, settings: Settings) -> Outcome | None:
     """The outcome that the run's folder records, finished or a conflict; None if there is none.
 
     Raises:
-        ValueError: the run's settings are wrong.
+        RequestError: the run's settings are wrong.
     """
     folder = folder_of(run, settings)
     if not (folder / RESULTS_FILE).is_file():
@@ -77,7 +77,7 @@ def stored_outcome(run: Run, settings: Settings) -> Outcome | None:
         results = RunResults.read(folder)
     except FileNotFoundError:  # removed since
         return None
-    except ValueError as error:
+    except RequestError as error:
         return Outcome(State.CONFLICT, str(error))
     return _compare(results, run, settings)
 
@@ -97,7 +97,7 @@ def _compare(results: RunResults, run: Run, settings: Settings) -> Outcome:
     )
     try:
         stored = Identity.read(results.values, str(results.path))
-    except ValueError as error:
+    except RequestError as error:
         return Outcome(State.CONFLICT, str(error))
     have = plain_settings(results.config or {})
     stored = stored or Identity(run.trainer, wanted.settings | have)
@@ -142,8 +142,8 @@ def failure(error: BaseException) -> Outcome:
 
 def _in_a_line(error: BaseException) -> str:
     text = "".join(str(error).strip().splitlines()[-1:])
-    # Messages to users are ValueErrors and explain themselves; of others the kind says most.
-    return text if type(error) is ValueError and text else f"{type(error).__name__}: {text}"
+    # A wrong request explains itself; of a bug the kind says most.
+    return text if isinstance(error, RequestError) else f"{type(error).__name__}: {text}"
 
 
 def _claim_and_call(run: Run, settings: Settings, environment: dict[str, str]) -> Outcome:

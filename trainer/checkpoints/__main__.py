@@ -8,10 +8,10 @@ PATH is a run folder, a checkpoint file, the tree of a published archive, or a .
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
+from dassl.errors import in_one_sentence
 from trainer.checkpoints.find import find_checkpoint, read_checkpoint, run_metadata
 from trainer.checkpoints.identity import KEY, Identity, plain_settings, seal
 from trainer.checkpoints.sizes import is_learned, sizes_of
@@ -24,7 +24,7 @@ def export(path: str, out: Path, epoch: int | None = None) -> tuple[int, int]:
     """Write what was learned as .safetensors, with what rebuilds the model; (bytes before, after).
 
     Raises:
-        ValueError: the checkpoint is not MMRL's or MMRL++'s.
+        RequestError: the checkpoint is not MMRL's or MMRL++'s.
     """
     from safetensors.torch import save_file
 
@@ -72,6 +72,7 @@ def describe(path: str, epoch: int | None = None) -> str:
     return "\n".join(f"{name + ':':<20} {value}" for name, value in lines.items())
 
 
+@in_one_sentence
 def main(argv: list[str] | None = None) -> int:
     """Describe or export a run; the exit code."""
     parser = argparse.ArgumentParser(
@@ -84,16 +85,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("out", nargs="?", type=Path, metavar="OUT.safetensors")
     parser.add_argument("--load-epoch", type=int, metavar="N", help="default: best, else last")
     args = parser.parse_args(argv)
-    try:
-        if args.command == "describe":
-            print(describe(args.path, args.load_epoch))
-            return 0
-        if args.out is None:
-            parser.error("export needs OUT.safetensors")
-        before, after = export(args.path, args.out, args.load_epoch)
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if args.command == "describe":
+        print(describe(args.path, args.load_epoch))
+        return 0
+    if args.out is None:
+        parser.error("export needs OUT.safetensors")
+    before, after = export(args.path, args.out, args.load_epoch)
     print(f"Wrote {args.out}: {after:,} bytes, from {before:,}")
     return 0
 

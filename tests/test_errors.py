@@ -6,7 +6,7 @@ import os
 import pytest
 import torch
 
-from dassl.file_errors import check_writable, in_one_sentence, read_text
+from dassl.errors import RequestError, check_writable, in_one_sentence, read_text
 from dassl.utils import read_image
 from dassl.utils.torchtools import atomic_save
 from run_files import write_atomically
@@ -40,6 +40,33 @@ def test_an_own_sentence_is_kept_and_bugs_keep_their_traceback(capsys):
     assert capsys.readouterr().err == "error: No checkpoint at 'x'\n"
     with pytest.raises(ZeroDivisionError):
         raising(ZeroDivisionError())()
+
+
+def test_only_a_wrong_request_is_caught_as_one(capsys):
+    assert raising(RequestError("SEED is -1, and must be 0 or more"))() == 2
+    assert capsys.readouterr().err == "error: SEED is -1, and must be 0 or more\n"
+    for bug in (ValueError("not enough values to unpack"), KeyError("state"), TypeError("None")):
+        with pytest.raises(type(bug)):
+            raising(bug)()
+
+
+class Refusing(torch.utils.data.Dataset):
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        raise RequestError("'a.jpg' is not a picture")
+
+
+def test_a_request_refused_in_a_loader_process_is_one_sentence(capsys):
+    loader = torch.utils.data.DataLoader(Refusing(), num_workers=1)
+
+    @in_one_sentence
+    def main():
+        return len(list(loader))
+
+    assert main() == 2
+    assert capsys.readouterr().err.endswith("'a.jpg' is not a picture\n")
 
 
 def test_a_failed_write_names_the_file_and_leaves_nothing(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
+from dassl.errors import RequestError
 from datasets.catalog import find
 from datasets.draw_cache import cache_file, consult_cache
 from datasets.draws import compare_with_published, path_below
@@ -213,7 +214,7 @@ def draw_hash_of(cfg: Any) -> str:
     """The `draw_hash` that a config's data set would have now; no picture is looked up.
 
     Raises:
-        ValueError, FileNotFoundError: as the reader.
+        RequestError, FileNotFoundError: as the reader.
     """
     reader = DATASET_REGISTRY.get(cfg.DATASET.NAME)
     # Looking up takes minutes for many runs on a network drive, and tells nothing of the draw.

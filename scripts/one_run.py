@@ -12,6 +12,7 @@ from interpreter import REPOSITORY, hand_over
 if __name__ == "__main__":
     hand_over()
 
+from dassl.errors import RequestError, in_one_sentence
 from sweep.runs import Run, list_runs
 from sweep.settings import Settings, command
 

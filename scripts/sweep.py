@@ -23,6 +23,7 @@ if __name__ == "__main__":
     # started, by their own interpreter; only to compare configs it takes one here.
     hand_over()
 
+from dassl.errors import RequestError, in_one_sentence
 from sweep.execution import Outcome, State, stored_outcome
 from sweep.inputs import inputs_of_finished
 from sweep.local import Sweep, slot_environments
@@ -202,14 +203,13 @@ def main(argv: list[str] | None = None) -> int:
     end = words.index("--") if "--" in words else len(words)
     args = build_parser().parse_args(words[:end])
     os.chdir(REPOSITORY)  # configs and outputs are named from there
-    try:
-        runs, settings = chosen_runs(args), settings_of(args, words[end + 1 :])
-        settings = settings._replace(inputs=inputs_of_finished(runs, settings))
-        if args.dry_run:
-            print_plan(runs, settings)
-            return 0
-        if args.engine == "ray":
-            from sweep.ray_engine import run_on_ray
+    runs, settings = chosen_runs(args), settings_of(args, words[end + 1 :])
+    settings = settings._replace(inputs=inputs_of_finished(runs, settings))
+    if args.dry_run:
+        print_plan(runs, settings)
+        return 0
+    if args.engine == "ray":
+        from sweep.ray_engine import run_on_ray
 
         return summarise(runs, run_on_ray(runs, settings, args.address))
     return run_locally(runs, settings, args)

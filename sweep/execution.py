@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dassl.errors import RequestError
 from interpreter import REPOSITORY
 from run_files import RESULTS_FILE, RunResults
 from sweep.claims import Claim, UnreadableClaim

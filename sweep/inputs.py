@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from dassl.errors import RequestError
 from interpreter import complaint
 from run_files import RESULTS_FILE, RunResults
 from sweep.runs import Run
@@ -20,7 +21,7 @@ def inputs_of_finished(runs: Sequence[Run], settings: Settings) -> dict[str, Inp
     """By output, of the runs that have results which say what they were made of.
 
     Raises:
-        ValueError: a backbone's file is not one of a CLIP.
+        RequestError: a backbone's file is not one of a CLIP.
     """
     if complaint():  # configs cannot be resolved here, nor compared
         return {}
@@ -34,7 +35,7 @@ def _says_what_it_is(run: Run, settings: Settings) -> bool:
     folder = folder_of(run, settings)
     try:
         return (folder / RESULTS_FILE).is_file() and bool(RunResults.read(folder).identity)
-    except (OSError, ValueError):
+    except (OSError, RequestError):
         return False  # it is a conflict in any case, or gone
 
 
@@ -49,11 +50,11 @@ class Present:
         """What the run would read now.
 
         Raises:
-            ValueError: the backbone's file is not one of a CLIP.
+            RequestError: the backbone's file is not one of a CLIP.
         """
         try:
             cfg = config_of(run, settings)
-        except ValueError:
+        except RequestError:
             return Inputs()  # the run's outcome will say so
         return Inputs(self._draw(cfg), self._clip(cfg))
 
@@ -73,6 +74,6 @@ class Present:
         if key not in self._draws:
             try:
                 self._draws[key] = draw_hash_of(cfg)
-            except (OSError, ValueError):
+            except (OSError, RequestError):
                 self._draws[key] = ""  # results may outlive their data set
         return self._draws[key]

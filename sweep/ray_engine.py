@@ -12,6 +12,7 @@ import os
 import time
 from typing import Any
 
+from dassl.errors import RequestError
 from interpreter import REPOSITORY
 from sweep.execution import Outcome, State, execute, failure
 from sweep.runs import Run

@@ -60,7 +60,7 @@ def resolved_config(run: Run, settings: Settings) -> dict[str, Any]:
     """Every config value of the run by full key, as train.py resolves its command.
 
     Raises:
-        ValueError: a key or value after `--` is wrong.
+        RequestError: a key or value after `--` is wrong.
     """
     from trainer.config import flatten
 
@@ -71,7 +71,7 @@ def config_of(run: Run, settings: Settings) -> Any:
     """The config of the run, as train.py resolves its command.
 
     Raises:
-        ValueError: a key or value after `--` is wrong.
+        RequestError: a key or value after `--` is wrong.
     """
     from trainer.config import build_config
 

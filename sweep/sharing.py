@@ -7,6 +7,7 @@ import contextlib
 import subprocess
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from dassl.errors import RequestError
 from interpreter import python_for_runs
 from sweep.claims import Claim
 from sweep.execution import Outcome, execute, start, stored_outcome, wait_for
@@ -72,7 +73,7 @@ def _claim_undone(
         claim = stack.enter_context(Claim(folder_of(run, settings)))
         # Another sweep may have finished it between the look and the claim.
         return claim if claim.is_mine and not stored_outcome(run, settings) else None
-    except (OSError, ValueError):
+    except (OSError, RequestError):
         return None  # `execute` meets it again, and makes it the run's outcome
 
 

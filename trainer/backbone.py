@@ -9,6 +9,7 @@ from torch import Tensor
 import clip
 from clip.model import CLIP
 from clip.weights import is_local
+from dassl.errors import RequestError
 from trainer.checkpoints.identity import fingerprint
 from trainer.published_values import equal_prompts, prompts
 
@@ -62,7 +63,7 @@ def fingerprint_of(cfg: Any) -> str:
     """The fingerprint of a config's backbone; empty if it is not on this machine.
 
     Raises:
-        ValueError: its file is not one of a CLIP.
+        RequestError: its file is not one of a CLIP.
     """
     backbone = cfg.MODEL.BACKBONE
     try:

@@ -13,7 +13,14 @@ import shutil
 import sys
 from pathlib import Path
 
-__all__ = ["REPOSITORY", "complaint", "hand_over", "python_for_runs", "require_torch"]
+__all__ = [
+    "REPOSITORY",
+    "complaint",
+    "hand_over",
+    "python_for_runs",
+    "require_torch",
+    "runs_have_this_python",
+]
 
 REPOSITORY = Path(__file__).resolve().parent
 OWN_PYTHON = REPOSITORY / ".venv" / "bin" / "python"
@@ -31,6 +38,16 @@ def python_for_runs() -> str:
     if found and (_is_environment_active() or not _is_system(found)):
         return os.path.abspath(found)
     return str(OWN_PYTHON) if os.access(str(OWN_PYTHON), os.X_OK) else sys.executable
+
+
+def runs_have_this_python() -> bool:
+    """Whether runs are called with the Python that is running, in the same environment."""
+    found = shutil.which(python_for_runs())
+    if not found:
+        return False
+    # Two environments may link to one program, and a wrapper may stand in this one's folder.
+    is_same = os.path.realpath(found) == os.path.realpath(sys.executable)
+    return is_same and _is_this_prefix(Path(os.path.abspath(found)).parent.parent)
 
 
 def hand_over() -> None:
@@ -91,7 +108,11 @@ def _python_with_torch() -> str:
 
 def _has_torch(prefix: Path) -> bool:
     # The prefix that runs already is left out: to start it again would change nothing.
-    if os.path.realpath(str(prefix)) == os.path.realpath(sys.prefix):
+    if _is_this_prefix(prefix):
         return False
     folders = prefix.glob("lib/python3.[1-9][0-9]*/site-packages")  # of 3.10 and newer
     return any(all((folder / name).is_dir() for name in NEEDED) for folder in folders)
+
+
+def _is_this_prefix(prefix: Path) -> bool:
+    return os.path.realpath(str(prefix)) == os.path.realpath(sys.prefix)

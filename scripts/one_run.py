@@ -7,14 +7,14 @@ DATA=/data python scripts/one_run.py few_shot train mmrlpp dtd 1 16 TRAIN.PRINT_
 import os
 import sys
 
-from interpreter import hand_over
+from interpreter import REPOSITORY, hand_over
 
 if __name__ == "__main__":
     hand_over()
 
 from dassl.errors import RequestError, in_one_sentence
-from sweep.execution import REPOSITORY, Settings, command
 from sweep.runs import Run, list_runs
+from sweep.settings import Settings, command
 
 
 def find_run(

@@ -4,10 +4,11 @@
     DATA=/data bash base_to_novel.sh --datasets eurosat,dtd --methods mmrl --gpus 0,1
     DATA=/data bash few_shot.sh --dry-run
 
-A run is finished if its folder has a results.json made with the same config. Interrupted? Run the
-same command again: every run resumes at its last finished epoch. Two sweeps on one folder share the
-work. A failed run does not stop the others. Config keys for every run follow `--`:
-... -- TRAIN.PRINT_FREQ 50. The exit code is 0 if every run is finished, 2 if the request is wrong.
+A run is finished if its folder has a results.json made with the same config, CLIP and training
+pictures. Interrupted? Run the same command again: every run resumes at its last finished epoch. Two
+sweeps on one folder share the work. A failed run does not stop the others. Config keys for every
+run follow `--`: ... -- TRAIN.PRINT_FREQ 50. The exit code is 0 if every run is finished, 2 if the
+request is wrong.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import os
 import signal
 import sys
 
-from interpreter import complaint, hand_over
+from interpreter import REPOSITORY, complaint, hand_over, runs_have_this_python
 
 if __name__ == "__main__":
     # Before the imports below, which an old Python cannot read. Without PyTorch runs are still
@@ -24,19 +25,11 @@ if __name__ == "__main__":
 
 from dassl.errors import RequestError, in_one_sentence
 from options import Parser, minutes, whole_number, whole_numbers
-from sweep.execution import (
-    REPOSITORY,
-    Outcome,
-    Settings,
-    State,
-    command,
-    resolved_config,
-    stop_running,
-    stored_outcome,
-    survival_note,
-)
+from sweep.execution import Outcome, State, stop_running, stored_outcome, survival_note
+from sweep.inputs import inputs_of_finished
 from sweep.local import Sweep, slot_environments
 from sweep.runs import METHODS, PROTOCOLS, SEEDS, Run, list_runs, units
+from sweep.settings import Settings, command, resolved_config
 
 MAX_PER_GPU = 1000
 SHOWN = ("OPTIM.LR", "OPTIM.MAX_EPOCH", "DATALOADER.TRAIN_X.BATCH_SIZE")
@@ -96,6 +89,9 @@ def build_parser() -> Parser:
                      "longer; it counts as failed (default: never)")  # fmt: skip
     how.add_argument("--stalled", type=minutes, default=30, metavar="MINUTES", help="report a run "
                      "that prints nothing for so long (default: 30; not with Ray)")  # fmt: skip
+    how.add_argument("--no-share", action="store_true", help="evaluate runs one by one (default: "
+                     "those of one data set share a pass over its pictures, if the runs' Python is "
+                     "the sweep's; not with Ray)")  # fmt: skip
     how.add_argument("--engine", choices=("local", "ray"), default="local",
                      help="where runs are executed (default: local)")  # fmt: skip
     how.add_argument("--address", default=None, metavar="HOST:PORT", help="the Ray cluster")
@@ -186,7 +182,9 @@ def run_locally(runs: list[Run], settings: Settings, args: argparse.Namespace) -
         signal.signal(number, _stop)
     if note := survival_note():
         print(note, flush=True)
-    sweep = Sweep(runs, settings, args.stalled)
+    # Another Python, or a wrapper, is to see the published commands and nothing else.
+    shares = not args.no_share and runs_have_this_python()
+    sweep = Sweep(runs, settings, args.stalled, shares)
     try:
         sweep.work(slot_environments(args.gpus, args.per_gpu))
     except KeyboardInterrupt:
@@ -208,6 +206,7 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(words[:end])
     os.chdir(REPOSITORY)  # configs and outputs are named from there
     runs, settings = chosen_runs(args), settings_of(args, words[end + 1 :])
+    settings = settings._replace(inputs=inputs_of_finished(runs, settings))
     if args.dry_run:
         print_plan(runs, settings)
         return 0

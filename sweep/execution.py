@@ -9,32 +9,29 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dassl.errors import RequestError
-from interpreter import REPOSITORY, python_for_runs
+from interpreter import REPOSITORY
 from run_files import RESULTS_FILE, RunResults
 from sweep.claims import Claim, UnreadableClaim
-from sweep.runs import Run, below
+from sweep.runs import Run
+from sweep.settings import Inputs, Settings, command, console_of, folder_of, resolved_config
 
 __all__ = [
-    "CONSOLE",
-    "REPOSITORY",
     "Outcome",
-    "Settings",
     "State",
-    "command",
-    "console_of",
     "execute",
     "failure",
-    "resolved_config",
+    "start",
     "stop_running",
     "stored_outcome",
     "survival_note",
+    "wait_for",
 ]
 
-CONSOLE = "console.txt"
 WRONG_REQUEST = 2  # train.py's exit code for it
 LAST_BYTES = 65_536  # of a console, to find its last line in
 PR_SET_PDEATHSIG = 1
@@ -56,17 +53,6 @@ def _kernel_calls() -> Any:
 # Loaded here, since a child between fork and exec must not wait for the loader's lock.
 LIBC = _kernel_calls()
 _running: set[subprocess.Popen] = set()  # calls of train.py, of all threads
-
-
-class Settings(NamedTuple):
-    """What all runs of a sweep have in common."""
-
-    root: str
-    folder: str = ""
-    backbone: str = ""
-    opts: tuple[str, ...] = ()
-    retries: int = 1
-    timeout_minutes: float | None = None  # of one call of train.py
 
 
 class State(enum.Enum):
@@ -96,22 +82,6 @@ class Outcome(NamedTuple):
         return self.state is State.FAILED and self.exit_code not in (None, 0, WRONG_REQUEST)
 
 
-def folder_of(run: Run, settings: Settings) -> Path:
-    """Where the run's results go; relative folders are below the repository."""
-    return REPOSITORY / settings.folder / run.output
-
-
-def console_of(run: Run, settings: Settings) -> Path:
-    """The file that holds what the run printed."""
-    return folder_of(run, settings) / CONSOLE
-
-
-def command(run: Run, settings: Settings) -> list[str]:
-    """The command line that calls train.py."""
-    arguments = run.arguments(settings.root, settings.folder, settings.backbone, settings.opts)
-    return [python_for_runs(), "train.py", *arguments]
-
-
 def stored_outcome(run: Run, settings: Settings) -> Outcome | None:
     """The outcome that the run's folder records, finished or a conflict; None if there is none.
 
@@ -139,7 +109,10 @@ def _compare(results: RunResults, run: Run, settings: Settings) -> Outcome:
         return Outcome(State.FINISHED)
     from trainer.checkpoints.identity import Identity, first_difference, plain_settings
 
-    wanted = Identity(run.trainer, plain_settings(resolved_config(run, settings)))
+    inputs = settings.inputs.get(run.output, Inputs())
+    wanted = Identity(
+        run.trainer, plain_settings(resolved_config(run, settings)), **inputs._asdict()
+    )
     try:
         stored = Identity.read(results.values, str(results.path))
     except RequestError as error:
@@ -152,30 +125,6 @@ def _compare(results: RunResults, run: Run, settings: Settings) -> Outcome:
             f"{results.path} {difference}; remove the folder, or use another --output",
         )
     return Outcome(State.FINISHED)
-
-
-def resolved_config(run: Run, settings: Settings) -> dict[str, Any]:
-    """Every config value of the run by full key, as train.py resolves its command.
-
-    Raises:
-        RequestError: a key or value after `--` is wrong.
-    """
-    from trainer.config import build_config, flatten
-
-    named = {"MODEL.BACKBONE.NAME": settings.backbone} if settings.backbone else {}
-    cfg, _ = build_config(
-        trainer=run.trainer,
-        dataset_config_file=str(REPOSITORY / run.dataset_file),
-        config_file=str(REPOSITORY / run.config_file),
-        flags=named
-        | {
-            "DATASET.ROOT": settings.root,
-            "SEED": run.seed,
-            "OUTPUT_DIR": below(settings.folder, run.output),
-        },
-        opts=[*run.options, *settings.opts],
-    )
-    return flatten(cfg)
 
 
 def execute(
@@ -246,7 +195,7 @@ def _call(run: Run, settings: Settings, environment: dict[str, str], claim: Clai
     with open(console, "ab") as file:
         begin = file.tell()
         try:
-            process = _start(words, environment, file)
+            process = start(words, environment, file)
         except OSError as error:
             reason = error.strerror or error
             return Outcome(
@@ -254,15 +203,9 @@ def _call(run: Run, settings: Settings, environment: dict[str, str], claim: Clai
                 f"cannot start {words[0]}: {reason}; set PYTHON to another interpreter",
             )
     try:
-        _running.add(process)
-        claim.add_process(process)
-        code = process.wait(timeout=None if limit is None else 60 * limit)
+        code = wait_for(process, [claim], limit)
     except subprocess.TimeoutExpired:
         return Outcome(State.FAILED, f"stopped after {limit:g} minutes by --timeout", -9)
-    finally:
-        process.kill()  # does nothing to one that has ended
-        process.wait()
-        _running.discard(process)
     if code:
         return Outcome(State.FAILED, _reason(code, console, begin), code)
     missing = Outcome(
@@ -281,7 +224,25 @@ def survival_note() -> str:
     )
 
 
-def _start(words: list[str], environment: dict[str, str], console: Any) -> subprocess.Popen:
+def wait_for(process: subprocess.Popen, claims: Iterable[Claim], minutes: float | None) -> int:
+    """The exit code of a process that does claimed runs.
+
+    Raises:
+        subprocess.TimeoutExpired: it took longer than `minutes`, and was killed.
+    """
+    try:
+        _running.add(process)
+        for claim in claims:
+            claim.add_process(process)
+        return process.wait(timeout=None if minutes is None else 60 * minutes)
+    finally:
+        process.kill()  # does nothing to one that has ended
+        process.wait()
+        _running.discard(process)
+
+
+def start(words: list[str], environment: dict[str, str], console: Any) -> subprocess.Popen:
+    """Start a program that prints to a file, and dies with this process (Linux)."""
     scheduler = os.getpid()
     # Unbuffered: else the last line of a run that fails is not its last, and it seems silent.
     variables = os.environ | {"PYTHONUNBUFFERED": "1"} | environment

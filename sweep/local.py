@@ -5,10 +5,13 @@ import os
 import threading
 import time
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
-from sweep.execution import Outcome, Settings, State, console_of, execute, failure
+from sweep.execution import Outcome, State, execute, failure
 from sweep.runs import Run
+from sweep.settings import Settings, console_of
+from sweep.sharing import execute_together, next_job
 
 __all__ = ["Sweep", "slot_environments"]
 
@@ -45,11 +48,18 @@ def _num_cores() -> int:
 class Sweep:
     """A queue of runs, slots that work on it, and what became of each.
 
-    A run that prints nothing for `stalled_minutes` is named in the status lines.
+    A run that prints nothing for `stalled_minutes` is named in the status lines. Evaluations of
+    one data set are done in one pass over its pictures if `shares`.
     """
 
-    def __init__(self, runs: list[Run], settings: Settings, stalled_minutes: float = 30) -> None:
-        self.runs, self.settings = runs, settings
+    def __init__(
+        self,
+        runs: list[Run],
+        settings: Settings,
+        stalled_minutes: float = 30,
+        shares: bool = False,
+    ) -> None:
+        self.runs, self.settings, self.shares = runs, settings, shares
         self.outcomes: dict[Run, Outcome] = {}
         self._waiting: list[Run] = list(runs)
         self._running: set[Run] = set()
@@ -93,25 +103,43 @@ class Sweep:
         return bool(self._lines) or not (self._waiting or self._running)
 
     def _slot(self, environment: dict[str, str]) -> None:
-        while (run := self._take()) is not None:
-            training = self._training_of(run)
+        while job := self._take():
             try:
-                outcome = execute(run, self.settings, environment, training)
+                outcomes = self._execute(job, environment)
             except BaseException as error:  # SystemExit too: it would end the thread, not the sweep
-                outcome = failure(error)
-            self._put_down(run, outcome)
+                outcomes = dict.fromkeys(job, failure(error))
+            for run, outcome in outcomes.items():
+                self._put_down(run, outcome)
 
-    def _take(self) -> Run | None:
-        """The next run that can start, as soon as there is one; None when nothing is left."""
+    def _execute(self, job: list[Run], environment: dict[str, str]) -> dict[Run, Outcome]:
+        trainings = {run: self._training_of(run) for run in job}
+        if len(job) == 1:
+            return {run: execute(run, self.settings, environment, trainings[run]) for run in job}
+        return execute_together(job, self.settings, environment, trainings, self._announce)
+
+    def _take(self) -> list[Run]:
+        """The next runs that one slot does, as soon as there are some; empty: nothing is left."""
         with self._changed:
             while self._waiting or self._running:
-                if run := next((run for run in self._waiting if self._is_ready(run)), None):
-                    self._waiting.remove(run)
-                    self._running.add(run)
-                    return run
+                if job := self._next_job():
+                    self._waiting = [run for run in self._waiting if run not in job]
+                    self._running.update(job)
+                    return job
                 # Woken by whatever ends here; for what another sweep has, by the clock.
                 self._changed.wait(self._next_retry_s())
-        return None
+        return []
+
+    def _next_job(self) -> list[Run]:
+        ready = [run for run in self._waiting if self._is_ready(run)]
+        if not self.shares:
+            return ready[:1]
+        return next_job(ready, [run for run in self._waiting if not self._has_model(run)])
+
+    def _announce(self, runs: Collection[Run]) -> None:
+        with self._changed:
+            names = "; ".join(run.name for run in runs)
+            self._lines.append(f"{self._status()} in one pass over the pictures: {names}")
+            self._changed.notify_all()
 
     def _put_down(self, run: Run, outcome: Outcome) -> None:
         with self._changed:
@@ -130,10 +158,12 @@ class Sweep:
         return self.outcomes[trained] if trained else None
 
     def _is_ready(self, run: Run) -> bool:
+        return self._has_model(run) and time.monotonic() >= self._retry_at.get(run, 0)
+
+    def _has_model(self, run: Run) -> bool:
         """An evaluation waits for its training, if that is among the runs."""
         trained = self._by_output.get(run.model)
-        has_model = trained is None or trained in self.outcomes
-        return has_model and time.monotonic() >= self._retry_at.get(run, 0)
+        return trained is None or trained in self.outcomes
 
     def _next_retry_s(self) -> float | None:
         times = [self._retry_at[run] for run in self._waiting if run in self._retry_at]

@@ -13,8 +13,10 @@ import time
 from typing import Any
 
 from dassl.errors import RequestError
-from sweep.execution import REPOSITORY, Outcome, Settings, State, execute, failure
+from interpreter import REPOSITORY
+from sweep.execution import Outcome, State, execute, failure
 from sweep.runs import Run
+from sweep.settings import Settings
 
 __all__ = ["run_on_ray"]
 

@@ -10,9 +10,10 @@ import clip
 from clip.model import CLIP
 from clip.weights import is_local
 from dassl.errors import RequestError
+from trainer.checkpoints.identity import fingerprint
 from trainer.published_values import equal_prompts, prompts
 
-__all__ = ["check_backbone", "load_frozen_clip", "prompt_tokens"]
+__all__ = ["check_backbone", "fingerprint_of", "load_frozen_clip", "prompt_tokens"]
 
 
 def load_frozen_clip(
@@ -58,6 +59,20 @@ def _check_size(cfg: Any, side: int) -> None:
             f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but CLIP {cfg.MODEL.BACKBONE.NAME} takes "
             f'({side}, {side}); set INPUT.SIZE "({side},{side})"'
         )
+
+
+def fingerprint_of(cfg: Any) -> str:
+    """The fingerprint of a config's backbone; empty if it is not on this machine.
+
+    Raises:
+        RequestError: its file is not one of a CLIP.
+    """
+    backbone = cfg.MODEL.BACKBONE
+    try:
+        is_here = is_local(backbone.NAME)
+        return fingerprint(clip.load(backbone.NAME)) if is_here else ""
+    except FileNotFoundError:
+        return ""
 
 
 def prompt_tokens(cfg: Any, classnames: Sequence[str], device: torch.device) -> Tensor:

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from clip.model import CLIP
 from dassl.errors import RequestError
@@ -18,10 +17,12 @@ from trainer.checkpoints.find import MODEL_NAME, find_checkpoint, read_checkpoin
 from trainer.checkpoints.identity import Identity, fingerprint, identity_of, other_backbone
 from trainer.checkpoints.keys import entries, load_learned
 from trainer.checkpoints.resume import unfinished_note
-from trainer.evaluation.tally import Tally, evaluate, show_own_data
+from trainer.evaluation.tally import evaluate, show_own_data
+from trainer.evaluation.together import Member, pass_over
 from trainer.folder_trainer import FolderTrainer
 from trainer.graph import CudaGraph
-from trainer.method.model import Adaptation, MMRLModel, Output, mmrl_loss
+from trainer.method.image_encoder import Shared
+from trainer.method.model import Adaptation, MMRLModel, mmrl_loss
 from trainer.method.start_values import draw_start_values
 from trainer.step import EncoderPrecision, LossGuard, TrainingStep, compile_step, fuse
 
@@ -156,9 +157,11 @@ class RepresentationTrainer(FolderTrainer):
         return self._scores(input, self.model.adaptation())
 
     def _scores(self, image: Tensor, adaptation: Adaptation) -> Tensor:
-        return self._read(self.model.classify(self.model.image_encoder.shared(image), adaptation))
+        return self.read_scores(self.model.image_encoder.shared(image), adaptation)
 
-    def _read(self, out: Output) -> Tensor:
+    def read_scores(self, shared: Shared, adaptation: Adaptation) -> Tensor:
+        """As `model_inference`, of a batch behind the layers below J, by what was learned."""
+        out = self.model.classify(shared, adaptation)
         return out.fusion if self.reads_fusion() else out.logits
 
     @torch.no_grad()
@@ -178,25 +181,27 @@ class RepresentationTrainer(FolderTrainer):
         """
         self.set_model_mode("eval")
         split, loader = self.choose_split(None)
-        adaptations, tallies = [], []
+        members = []
         for directory in directories:
             self.load_model(directory, epoch)
-            # MMRL's learned projection is the parameter itself, which the next run overwrites
-            adaptations.append(Adaptation(*(tensor.clone() for tensor in self.model.adaptation())))
             evaluator = build_evaluator(self.cfg, lab2cname=self.lab2cname)
-            keep = self.cfg.TEST.PREDICTIONS
-            tallies.append(Tally(evaluator, self.dm.dataset.classnames, keep))
-        for batch in tqdm(loader):
-            image, label = self.parse_batch_test(batch)
-            # decoded and run through layers 1 .. J-1 once for all runs
-            shared = self.model.image_encoder.shared(image)
-            for adaptation, tally in zip(adaptations, tallies, strict=True):
-                tally.add(batch, self._read(self.model.classify(shared, adaptation)), label)
+            members.append(Member.of(self, split, evaluator))
+        pass_over(members, loader)
         results = []
-        for directory, tally in zip(directories, tallies, strict=True):
+        for directory, member in zip(directories, members, strict=True):
             print(f"Results of {directory}")
-            results.append(tally.finish(split) | {EVALUATED: directory})
+            results.append(member.tally.finish(split) | {EVALUATED: directory})
         return results
+
+    def borrow_tower(self, other: "RepresentationTrainer") -> None:
+        """Go on with the image tower of another trainer, of an equal CLIP in the same types.
+
+        The memory of one's own CLIP is given back: what is left can score pictures by an
+        adaptation that was made before.
+        """
+        self.model.image_encoder.tower = other.model.image_encoder.tower
+        self.precision = other.precision
+        del self.model.text_encoder
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load what was learned from a run folder or file, of `epoch` (default: best, else last).

@@ -196,8 +196,9 @@ def test_a_loser_adds_no_process_to_the_winner_s_claim(tmp_path, sleeper):
 
 
 def test_a_run_that_was_lost_while_it_ran_is_busy(recorder, tmp_path, monkeypatch):
-    from sweep.execution import Outcome, Settings, State, execute
+    from sweep.execution import Outcome, State, execute
     from sweep.runs import list_runs
+    from sweep.settings import Settings
 
     run = list_runs("few_shot", ["mmrl"], ["dtd"], [1], [1])[0]
     python = tmp_path / "bin" / "python"

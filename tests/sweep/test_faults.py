@@ -9,8 +9,9 @@ import pytest
 
 from conftest import REPOSITORY
 from recording import SMALL, WATCHDOG_S, bash, clean_environment, recorded, sweep
-from sweep.execution import Outcome, Settings, State, execute, stored_outcome
+from sweep.execution import Outcome, State, execute, stored_outcome
 from sweep.runs import list_runs
+from sweep.settings import Settings
 
 RUNS = list_runs("base_to_novel", ["mmrl"], ["eurosat"], [1, 2])
 OPTIONS = SMALL[1:]

@@ -11,9 +11,10 @@ from conftest import REPOSITORY
 from recording import SMALL, WATCHDOG_S, clean_environment
 from scripts.sweep import summarise
 from sweep import local
-from sweep.execution import Outcome, Settings, State
+from sweep.execution import Outcome, State
 from sweep.local import Sweep, slot_environments
 from sweep.runs import list_runs
+from sweep.settings import Settings
 
 RUNS = list_runs("base_to_novel", ["mmrl"], ["eurosat", "dtd"], [1, 2])
 

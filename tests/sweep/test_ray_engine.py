@@ -7,9 +7,10 @@ import pytest
 
 from scripts import sweep
 from sweep import ray_engine
-from sweep.execution import Outcome, Settings, State
+from sweep.execution import Outcome, State
 from sweep.ray_engine import run_on_ray
 from sweep.runs import list_runs
+from sweep.settings import Settings
 
 RUNS = list_runs("base_to_novel", ["mmrl"], ["eurosat"], [1, 2])
 

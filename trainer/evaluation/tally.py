@@ -11,7 +11,7 @@ from dassl.utils.generators import random_states, restore_random_states
 from trainer.evaluation.evidence import Predictions, write_confusion, write_per_class
 from trainer.published_values import chance_note, print_classes, prompts
 
-__all__ = ["Tally", "evaluate", "show_own_data"]
+__all__ = ["Tally", "conclude", "evaluate", "show_own_data"]
 
 
 class Tally:
@@ -78,6 +78,15 @@ def evaluate(
     for batch in tqdm(loader):
         image, label = trainer.parse_batch_test(batch)
         tally.add(batch, scores_of(image), label)
+    return conclude(trainer, split, tally)
+
+
+def conclude(trainer: Any, split: str, tally: Tally) -> dict[str, Any]:
+    """The figures of all batches of `split`, which are printed and written; then the evidence.
+
+    Raises:
+        FloatingPointError: some scores are not finite.
+    """
     results = tally.finish(split)
     tally.write_evidence(trainer.cfg, trainer.output_dir)
     for name in ("accuracy", "error_rate", "macro_f1"):

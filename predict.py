@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dassl.file_errors import check_writable, in_one_sentence, read_text
+from dassl.errors import check_writable, in_one_sentence, read_text
 from interpreter import require_torch
 from run_files import write_atomically
 

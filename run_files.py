@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dassl.file_errors import naming
+from dassl.errors import naming
 
 __all__ = ["RESULTS_FILE", "RunResults", "write_atomically"]
 

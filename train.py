@@ -19,7 +19,7 @@ import sys
 import time
 from typing import Any
 
-from dassl.file_errors import in_one_sentence
+from dassl.errors import in_one_sentence
 from interpreter import require_torch
 
 if __name__ == "__main__":

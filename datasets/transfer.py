@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dassl.file_errors import naming
+from dassl.errors import naming
 
 __all__ = ["TIMEOUT_S", "transfer"]
 

@@ -15,7 +15,7 @@ from interpreter import require_torch
 if __name__ == "__main__":
     require_torch()
 
-from dassl.file_errors import in_one_sentence
+from dassl.errors import in_one_sentence
 from datasets.catalog import CATALOG, find
 from datasets.check import check_dataset, expected_tree
 

@@ -6,7 +6,7 @@ import os
 import pytest
 import torch
 
-from dassl.file_errors import check_writable, in_one_sentence, read_text
+from dassl.errors import check_writable, in_one_sentence, read_text
 from dassl.utils import read_image
 from dassl.utils.torchtools import atomic_save
 from run_files import write_atomically

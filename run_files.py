@@ -1,17 +1,16 @@
-"""What a run leaves: results.json as a typed value, and files that are whole or not there at all.
+"""What a run leaves: results.json as a typed value.
 
 The standard library alone: a sweep reads results with a Python that may have no PyTorch.
 """
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dassl.errors import naming
+from dassl.whole_files import write_text
 
-__all__ = ["RESULTS_FILE", "RunResults", "write_atomically"]
+__all__ = ["RESULTS_FILE", "RunResults"]
 
 RESULTS_FILE = "results.json"
 _TEXT, _COUNT, _FIGURE = (str,), (int,), (int, float)
@@ -112,22 +111,5 @@ class RunResults:
 
     def write(self) -> Path:
         """Write the file and return its path; a folder that has it is a finished run."""
-        write_atomically(json.dumps(self.values, indent=2, ensure_ascii=False) + "\n", self.path)
+        write_text(self.path, json.dumps(self.values, indent=2, ensure_ascii=False) + "\n")
         return self.path
-
-
-def write_atomically(text: str, path: Path) -> None:
-    """Write under another name, put it on the disk, rename: whole or not there at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with naming(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(partial, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-    except BaseException:
-        if partial.parent.is_dir():
-            partial.unlink(missing_ok=True)
-        raise

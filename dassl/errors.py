@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ParamSpec
 
-__all__ = ["check_writable", "explain", "in_one_sentence", "naming", "read_text"]
+__all__ = ["explain", "in_one_sentence", "naming", "read_text"]
 
 P = ParamSpec("P")
 _REMEDIES = {
     errno.ENOSPC: "the disk is full; make room, then run the same command again",
     errno.EDQUOT: "your disk quota is used up; make room, then run the same command again",
+    errno.EFBIG: "a file may not be that large here; raise the limit with 'ulimit -f unlimited'",
     errno.EROFS: "the disk is read-only; choose another folder",
     errno.EACCES: "permission denied; choose another place, or change its permissions",
     errno.EPERM: "permission denied; choose another place, or change its permissions",
@@ -29,7 +30,7 @@ _REMEDIES = {
     errno.ELOOP: "the links lead round in a circle; remove them",
 }
 # What the machine lacks, rather than what the request got wrong.
-_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE)
+_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE)
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -93,18 +94,3 @@ def read_text(path: Path) -> str:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise ValueError(f"{str(path)!r}, line {line}: a zero byte; this is not a text file")
     return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def check_writable(path: Path) -> None:
-    """That a file can be put at `path`, before any work is done for it.
-
-    Raises:
-        ValueError: `path` is a folder.
-        OSError: its folder is not there, or nothing can be written into it.
-    """
-    if path.is_dir():
-        raise ValueError(f"{str(path)!r} is a folder; give the name of a file")
-    probe = path.with_name(f".{path.name}.probe")
-    with naming(path):
-        probe.touch()
-        probe.unlink()

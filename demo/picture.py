@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 from PIL import Image
 
+from dassl.whole_files import write_whole
 from trainer.published_values import METHOD_NAMES
 
 __all__ = ["draw"]
@@ -27,7 +28,7 @@ def draw(output: Path, table: dict[str, dict[str, list[float]]], sheet: dict[str
     _draw_bars(bars.subplots(), table)
     _draw_sheet(images, sheet)
     path = output / "demo.png"
-    figure.savefig(path, dpi=110)
+    write_whole(path, lambda file: figure.savefig(file, format="png", dpi=110))
     plt.close(figure)
     return path
 

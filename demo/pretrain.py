@@ -16,12 +16,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from tqdm import trange
 
 from clip import tokenize
 from clip.model import CLIP, Sizes
+from dassl.whole_files import write_whole
 from demo.world import COLOURS, SHAPES, SIZE, STUDIO, TEXTURES, render
 
 WEIGHTS = Path(__file__).with_name("tiny_clip.safetensors")
@@ -132,7 +134,8 @@ def save(model: CLIP, path: Path) -> None:
     rows = tokenize(words).unique()
     state = {k.removeprefix("text."): v.half().contiguous() for k, v in model.state_dict().items()}
     state["token_embedding.weight"] = state["token_embedding.weight"][rows].contiguous()
-    save_file(state | {"token_embedding.rows": rows.int()}, path)
+    content = to_bytes(state | {"token_embedding.rows": rows.int()})
+    write_whole(path, lambda file: file.write(content))
 
 
 def expand(path: Path, out: Path) -> None:
@@ -141,7 +144,8 @@ def expand(path: Path, out: Path) -> None:
     rows, kept = state.pop("token_embedding.rows").long(), state["token_embedding.weight"]
     full = torch.zeros(SIZES.vocab_size, kept.shape[1], dtype=kept.dtype)
     full[rows] = kept
-    save_file(state | {"token_embedding.weight": full}, out)
+    content = to_bytes(state | {"token_embedding.weight": full})
+    write_whole(out, lambda file: file.write(content))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -11,16 +11,17 @@ import argparse
 import sys
 from pathlib import Path
 
+from dassl.errors import in_one_sentence
 from interpreter import require_torch
 
 if __name__ == "__main__":
     require_torch()
 
+from dassl.whole_files import write_text
 from report.plots import draw_all
 from report.render import to_csv, to_html, to_latex, to_markdown
 from report.results import read_results
 from report.tables import build_tables
-from run_files import write_atomically
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -43,12 +44,13 @@ def _seeds(text: str) -> list[int]:
     return [int(name) for name in names]
 
 
+@in_one_sentence
 def main(argv: list[str] | None = None) -> int:
     """Read, print, write."""
     args = build_parser().parse_args(argv)
     try:
         results = read_results(args.folder)
-    except (ValueError, FileNotFoundError) as error:
+    except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if not results:
@@ -65,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
         "report.html": to_html(tables, draw_all(tables, results)),
     }
     for name, text in pages.items():
-        write_atomically(text, out / name)
+        write_text(out / name, text)
     print(f"Written to {out}: {', '.join(pages)}")
     return 1 if any(table.missing for table in tables) else 0
 

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from dassl.errors import in_one_sentence
+from dassl.whole_files import check_writable, write_whole
 from trainer.checkpoints.find import find_checkpoint, read_checkpoint, run_metadata
 from trainer.checkpoints.identity import KEY, Identity, plain_settings, seal
 from trainer.checkpoints.sizes import is_learned, sizes_of
@@ -25,8 +27,9 @@ def export(path: str, out: Path, epoch: int | None = None) -> tuple[int, int]:
 
     Raises:
         ValueError: the checkpoint is not MMRL's or MMRL++'s.
+        OSError: `out` cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     source = find_checkpoint(path, epoch)
     checkpoint = read_checkpoint(source)
@@ -44,7 +47,9 @@ def export(path: str, out: Path, epoch: int | None = None) -> tuple[int, int]:
     elif known := run_metadata(checkpoint, path):
         config = plain_settings(known["config"])  # no folder of this machine
         metadata |= known | {"config": config, "backbone": config.get("MODEL.BACKBONE.NAME", "")}
-    save_file(learned, out, metadata={"mmrl": json.dumps(metadata), **stored})
+    # As bytes: the library's own writer gives the disk's refusals no number, and no file's name.
+    content = save(learned, metadata={"mmrl": json.dumps(metadata), **stored})
+    write_whole(out, lambda file: file.write(content))
     return source.stat().st_size, out.stat().st_size
 
 
@@ -72,6 +77,7 @@ def describe(path: str, epoch: int | None = None) -> str:
     return "\n".join(f"{name + ':':<20} {value}" for name, value in lines.items())
 
 
+@in_one_sentence
 def main(argv: list[str] | None = None) -> int:
     """Describe or export a run; the exit code."""
     parser = argparse.ArgumentParser(
@@ -90,8 +96,9 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         if args.out is None:
             parser.error("export needs OUT.safetensors")
+        check_writable(args.out)
         before, after = export(args.path, args.out, args.load_epoch)
-    except (ValueError, FileNotFoundError) as error:
+    except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"Wrote {args.out}: {after:,} bytes, from {before:,}")

@@ -16,11 +16,11 @@ from dassl.utils import torchfile
 from dassl.utils.generators import restore_random_states
 from dassl.utils.restoring import check_checkpoint, check_kinds, restore_schedule, restoring
 from dassl.utils.torchtools import (
-    atomic_save,
     has_checkpoint,
     load_checkpoint,
     newest_readable_checkpoint,
 )
+from dassl.whole_files import write_whole
 from run_files import RunResults
 from trainer.checkpoints.find import MODEL_NAME, check_weights
 from trainer.checkpoints.identity import KEY, Identity, check_digest, first_difference, seal
@@ -188,8 +188,8 @@ class ResumeFile:
 
     def save(self, state: dict[str, Any], identity: Identity) -> None:
         """Replace the file by `state`, of the run with this identity."""
-        Path(self.path).parent.mkdir(parents=True, exist_ok=True)
-        atomic_save(seal(state, identity), self.path)
+        sealed = seal(state, identity)
+        write_whole(self.path, lambda file: torch.save(sealed, file))
 
     def load(self, wanted: Identity) -> dict[str, Any]:
         """What was saved.

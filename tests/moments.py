@@ -1,5 +1,6 @@
-"""train.py in a child of this process, killed at an exact moment: a write half done, say."""
+"""train.py in a child of this process, ended at an exact moment: a write half done, say."""
 
+import errno
 import os
 import shutil
 import signal
@@ -17,17 +18,31 @@ import train
 from clip import tokenize
 from dassl.utils import load_checkpoint
 from run_files import RESULTS_FILE, RunResults
+from trainer.checkpoints.identity import _code_version
 from trainer.engine import RepresentationTrainer
 
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 # Of results.json: how a run went, not what it found. The digest covers them.
 _CIRCUMSTANCES = ("seconds", "images_per_second", "run_seconds", "peak_memory_mib")
 
 
-class Moments:
-    """Counts what passes in this process and its folder, and kills it at number `fatal`."""
+def kill() -> None:
+    """kill -9."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
-    def __init__(self, folder: Path, record: Path, fatal: int | None) -> None:
-        self.folder, self.fatal = str(folder), fatal
+
+def refuse() -> None:
+    """As a disk that is full."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+class Moments:
+    """Counts what passes in this process and its folder; at number `fatal` comes the `end`."""
+
+    def __init__(
+        self, folder: Path, record: Path, fatal: int | None, end: Callable[[], None]
+    ) -> None:
+        self.folder, self.fatal, self.end = str(folder), fatal, end
         self.passed = 0
         self._process = os.getpid()
         # A line a moment, there before the process may end.
@@ -41,7 +56,7 @@ class Moments:
         self._record.write(f"{name}\n")
         if self.passed == self.fatal:
             last_act()
-            os.kill(os.getpid(), signal.SIGKILL)
+            self.end()
 
     def watch(self, owner: Any, name: str) -> None:
         """Make the starts and ends of a function's calls moments."""
@@ -73,23 +88,38 @@ class Moments:
         os.fsync = watched
 
 
-def run(arguments: list[str], folder: Path, fatal: int | None = None) -> tuple[int, list[str]]:
-    """(exit code or minus the signal, the moments that passed) of train.py on its output folder."""
+def run(
+    arguments: list[str],
+    folder: Path,
+    fatal: int | None = None,
+    end: Callable[[], None] = kill,
+) -> tuple[int, list[str]]:
+    """(exit code or minus the signal, the moments that passed) of train.py on its output folder.
+
+    What it prints is in `console(folder)`.
+    """
     record = folder.with_suffix(".moments")
-    tokenize("")  # reads its vocabulary once, for all children
+    # Once for all children: the vocabulary, and git's word, which a commit meanwhile would change.
+    tokenize("")
+    _code_version()
     child = os.fork()
     if not child:
-        _run_and_end(arguments, Moments(folder, record, fatal))
+        _run_and_end(arguments, Moments(folder, record, fatal, end))
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status), record.read_text().splitlines()
+
+
+def console(folder: Path) -> Path:
+    """Where the newest run on this folder has printed to."""
+    return folder.with_suffix(".console")
 
 
 def _run_and_end(arguments: list[str], moments: Moments) -> None:
     code = 99
     try:
-        console = os.open(Path(moments.folder).with_suffix(".console"), os.O_WRONLY | os.O_CREAT)
+        printed = os.open(console(Path(moments.folder)), _NEW_FILE)
         for stream in (1, 2):
-            os.dup2(console, stream)
+            os.dup2(printed, stream)
         sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
         for owner, name in (
             (os, "replace"), (os, "unlink"), (torch, "save"), (RepresentationTrainer, "test"),

@@ -1,7 +1,8 @@
-"""kill -9 at exact moments: the same command ends with the same files, bit for bit."""
+"""kill -9 and a full disk at exact moments: the same command ends with the same files."""
 
 import itertools
 import os
+import re
 import signal
 
 import pytest
@@ -14,6 +15,7 @@ CASES = list(
     itertools.product(("MMRL", "MMRLpp"), ("0", "1"), ("last_step", "best_val"), ("0", "2"))
 )
 SHARES = 12  # moments a case: 192 in all
+WRITES = ("before save", "before fsync", "amid fsync", "before replace")
 FAST = [(("MMRL", "1", "best_val", "0"), share) for share in range(1, SHARES, 2)]
 FAST += [(("MMRLpp", "0", "last_step", "0"), share) for share in (4, 9)]
 
@@ -35,8 +37,8 @@ class Case:
         assert code == 0
         self.wanted = moments.outcome(folder)
 
-    def run(self, fatal=None):
-        return moments.run(self.arguments, self.folder, fatal)
+    def run(self, fatal=None, end=moments.kill):
+        return moments.run(self.arguments, self.folder, fatal, end)
 
     def is_restored(self):
         assert self.run()[0] == 0
@@ -78,8 +80,8 @@ def test_a_killed_run_ends_with_the_same_files(made, case, share):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("share", range(SHARES))
 @pytest.mark.parametrize("case", CASES, ids="-".join)
+@pytest.mark.parametrize("share", range(SHARES))
 def test_a_run_killed_at_any_moment_ends_with_the_same_files(made, case, share):
     check(made, case, share)
 
@@ -93,3 +95,30 @@ def test_a_run_killed_twice_ends_with_the_same_files(made, case, second):
     assert made.run(chosen(case, 5, made.moments))[0] == -signal.SIGKILL
     assert made.run(second)[0] == -signal.SIGKILL
     made.is_restored()
+
+
+def check_full(made, case, share):
+    """The write that begins at or after a moment is refused."""
+    made = made(case)
+    moments.clear(made.folder)
+    first = chosen(case, share, made.moments)
+    writes = [n for n, name in enumerate(made.moments, 1) if name in WRITES]
+    fatal = next((n for n in writes if n >= first), writes[-1])
+    assert made.run(fatal, moments.refuse)[0] == 1
+    said = moments.console(made.folder).read_text()
+    assert "Traceback" not in said
+    assert re.search(rf"error: {made.folder}/.*: the disk is full; make room, then run", said)
+    assert not list(made.folder.rglob(".partial-*"))
+    made.is_restored()
+
+
+@pytest.mark.parametrize(("case", "share"), FAST[1:2] + FAST[-1:])
+def test_a_full_disk_is_a_sentence_and_the_run_goes_on_with_room(made, case, share):
+    check_full(made, case, share)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES[::3], ids="-".join)
+@pytest.mark.parametrize("share", range(0, SHARES, 2))
+def test_a_full_disk_at_any_write_is_a_sentence(made, case, share):
+    check_full(made, case, share)

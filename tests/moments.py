@@ -1,5 +1,6 @@
 """train.py in a child of this process, ended at an exact moment: a write half done, say."""
 
+import contextlib
 import errno
 import os
 import shutil
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.utils.tensorboard  # here, since it takes every child a second
 
 import dassl.utils
 import datasets  # noqa: F401
@@ -99,7 +99,9 @@ def run(
     What it prints is in `console(folder)`.
     """
     record = folder.with_suffix(".moments")
-    # Once for all children: the vocabulary, and git's word, which a commit meanwhile would change.
+    # Once for all children: what is slow, and git's word, which a commit meanwhile would change.
+    with contextlib.suppress(ImportError):
+        import torch.utils.tensorboard  # noqa: F401
     tokenize("")
     _code_version()
     child = os.fork()

@@ -118,7 +118,7 @@ def read_classes(text: str | None) -> list[str] | None:
 
     Raises:
         FileNotFoundError: `text` looks like a file that is not there.
-        ValueError: no name is left, or two give the same prompt.
+        RequestError: no name is left, or two give the same prompt.
     """
     if text is None:
         return None
@@ -130,7 +130,7 @@ def read_classes(text: str | None) -> list[str] | None:
         words = text.split(",")
     names = [word.strip() for word in words if word.strip()]
     if not names:
-        raise ValueError(f"--classes {text!r} names no class; leave it out for the run's classes")
+        raise RequestError(f"--classes {text!r} names no class; leave it out for the run's classes")
     check_distinct(names)
     return names
 
@@ -139,27 +139,27 @@ def check_distinct(names: list[str]) -> None:
     """Refuse names that CLIP cannot tell apart: their probabilities would be halved.
 
     Raises:
-        ValueError: quotes two of them.
+        RequestError: quotes two of them.
     """
     from trainer.published_values import as_read
 
     seen: dict[str, str] = {}
     for name in names:
         if (twin := seen.setdefault(as_read(name), name)) is not name:
-            raise ValueError(f"--classes has {twin!r} and {name!r}, which CLIP reads alike")
+            raise RequestError(f"--classes has {twin!r} and {name!r}, which CLIP reads alike")
 
 
 def check_outputs(paths: list[Path]) -> None:
     """Refuse outputs that cannot be written, before any picture is read.
 
     Raises:
-        ValueError: one is a folder, or is named twice.
+        RequestError: one is a folder, or is named twice.
         OSError: one cannot be written.
     """
     for path in paths:
         check_writable(path)
     if len({path.absolute() for path in paths}) < len(paths):
-        raise ValueError("--csv, --json and --html need a file each")
+        raise RequestError("--csv, --json and --html need a file each")
 
 
 def classify(
@@ -177,7 +177,7 @@ def classify(
             try:
                 images.append(read_image(path))
                 read.append(path)
-            except (ValueError, FileNotFoundError) as error:
+            except (RequestError, FileNotFoundError) as error:
                 print(f"skipped: {error}", file=sys.stderr)
                 unreadable.append(path)
         answers = model.predict(images, top) if images else []
@@ -226,16 +226,12 @@ def to_json(rows: list[Row]) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Classify the pictures and write what was asked for; the exit code."""
     args = build_parser().parse_args(argv)
-    try:
-        check_outputs([path for path in (args.csv, args.json, args.html) if path])
-        paths, classes = find_pictures(args.pictures), read_classes(args.classes)
-        from dassl.utils.pictures import turned_note
-        from trainer import load
+    check_outputs([path for path in (args.csv, args.json, args.html) if path])
+    paths, classes = find_pictures(args.pictures), read_classes(args.classes)
+    from dassl.utils.pictures import turned_note
+    from trainer import load
 
-        model = load(args.model, classes, args.backbone, args.device, args.template, args.dataset)
-    except ValueError as error:
-        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 2
+    model = load(args.model, classes, args.backbone, args.device, args.template, args.dataset)
     if note := turned_note(paths):
         print(note)
     unreadable: list[str] = []

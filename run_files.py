@@ -64,15 +64,15 @@ class RunResults:
         """The parsed content of `path`.
 
         Raises:
-            ValueError: it is not what a run leaves, or a field has another type.
+            RequestError: it is not what a run leaves, or a field has another type.
         """
         if not isinstance(values, dict) or not any(key in values for key in _TELLING):
-            raise ValueError(f"{path} does not hold a run's results; remove it")
+            raise RequestError(f"{path} does not hold a run's results; remove it")
         fields = {key: values[key] for key in _KINDS if key in values}
         for key, value in fields.items():
             # To Python, True is a whole number.
             if isinstance(value, bool) or not isinstance(value, _KINDS[key]):
-                raise ValueError(
+                raise RequestError(
                     f"{path} does not hold a run's results: {key} is {value!r}; remove it"
                 )
         return cls(values, path, **fields)
@@ -83,7 +83,7 @@ class RunResults:
 
         Raises:
             FileNotFoundError: there are none: the run is not finished.
-            ValueError: the file cannot be read, is torn, or does not hold a run's results.
+            RequestError: the file cannot be read, is torn, or does not hold a run's results.
         """
         path = folder / RESULTS_FILE
         try:
@@ -93,18 +93,18 @@ class RunResults:
         except (OSError, ValueError, RecursionError) as error:
             # Parsers break on deep nesting too; all of it is the same to a user.
             reason = f"{type(error).__name__}: {error}"
-            raise ValueError(f"{path} cannot be read ({reason}); remove it") from error
+            raise RequestError(f"{path} cannot be read ({reason}); remove it") from error
         return cls.of(values, path)
 
     def need(self, key: str) -> Any:
         """The field of that name, for a reader that cannot do without.
 
         Raises:
-            ValueError: the file does not have it.
+            RequestError: the file does not have it.
         """
         value = getattr(self, key)
         if value is None:
-            raise ValueError(
+            raise RequestError(
                 f"{self.path} has no {key!r}; remove it, and the run can be done again"
             )
         return value

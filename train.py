@@ -129,7 +129,7 @@ def prepare(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
     """Resolve the config and build its trainer: (trainer, origins of the values).
 
     Raises:
-        ValueError, FileNotFoundError: one sentence that says what is wrong and what to do.
+        RequestError, FileNotFoundError: one sentence that says what is wrong and what to do.
     """
     if args.eval_only and args.model_dir and not args.trainer:
         from trainer.evaluation.request import stored_trainer
@@ -178,7 +178,7 @@ def train(trainer: Any, args: argparse.Namespace) -> None:
     """Train, unless the folder holds this very run, finished.
 
     Raises:
-        ValueError: the folder holds another run.
+        RequestError: the folder holds another run.
     """
     from dassl.utils import setup_logger
     from run_files import RESULTS_FILE
@@ -235,9 +235,6 @@ def main(argv: list[str] | None = None) -> int:
             evaluate(trainer, args)
         else:
             train(trainer, args)
-    except ValueError as error:
-        print(f"error: {str(error).strip().splitlines()[-1]}", file=sys.stderr)
-        return 2
     except (FloatingPointError, MemoryError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

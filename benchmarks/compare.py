@@ -12,12 +12,12 @@ Exit code 0: equal within the tolerance; 1: different; 2: nothing to compare.
 
 import argparse
 import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.logs import RunLog, Step, read_run
+from dassl.errors import RequestError, in_one_sentence
 
 __all__ = ["compare", "main"]
 
@@ -60,15 +60,15 @@ def compare(a: RunLog, b: RunLog, tolerance: float) -> list[Row]:
     """Compare two runs; returns all rows of the answer.
 
     Raises:
-        ValueError: the runs have nothing in common that could be compared, or the tolerance is
+        RequestError: the runs have nothing in common that could be compared, or the tolerance is
             below 0.
     """
     if not tolerance >= 0:
-        raise ValueError(f"--tolerance must be 0 or more, got {tolerance}")
+        raise RequestError(f"--tolerance must be 0 or more, got {tolerance}")
     shared = sorted(a.steps.keys() & b.steps.keys())
     splits = sorted(a.counts.keys() & b.counts.keys())
     if not shared and not splits:
-        raise ValueError(
+        raise RequestError(
             f"{a.name!r} and {b.name!r} have nothing in common: no step and no test result that "
             "both print"
         )
@@ -218,19 +218,16 @@ def conclusion(rows: list[Row], a: RunLog, b: RunLog) -> str:
     return f"Equal within the tolerance, as far as printed: {limits}."
 
 
+@in_one_sentence
 def main(argv: list[str] | None = None) -> int:
     """Compare and print; the exit code: 0 equal, 1 different, 2 nothing to compare."""
     args = build_parser().parse_args(argv)
-    try:
-        a, b = read_run(args.a), read_run(args.b)
-        tolerance = args.tolerance
-        if tolerance is None:
-            is_half = any(run.precision in HALF for run in (a, b))
-            tolerance = HALF_TOLERANCE if is_half else TOLERANCE
-        rows = compare(a, b, tolerance)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    a, b = read_run(args.a), read_run(args.b)
+    tolerance = args.tolerance
+    if tolerance is None:
+        is_half = any(run.precision in HALF for run in (a, b))
+        tolerance = HALF_TOLERANCE if is_half else TOLERANCE
+    rows = compare(a, b, tolerance)
     print(describe("A", a))
     print(describe("B", b))
     width = max(len(row.title) for row in rows) + 2

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from dassl.errors import RequestError
 from run_files import RESULTS_FILE, RunResults
 
 __all__ = ["RunLog", "Step", "read_run"]
@@ -61,14 +62,14 @@ def read_run(path: Path) -> RunLog:
 
     Raises:
         FileNotFoundError: nothing is there, or the folder has neither log nor results.
-        ValueError: the file is not a log, or results.json cannot be read.
+        RequestError: the file is not a log, or results.json cannot be read.
     """
     if not path.exists():
         raise FileNotFoundError(f"No log or run folder at {str(path)!r}")
     if path.is_file():
         run = _read_log(path)
         if not run.steps and not run.counts:
-            raise ValueError(
+            raise RequestError(
                 f"{str(path)!r} has no training step and no result: it is not the log of a run"
             )
         return run

@@ -23,6 +23,7 @@ from yacs.config import CfgNode
 from dassl.data.data_manager import DatasetWrapper, build_data_loader
 from dassl.data.datasets import Datum
 from dassl.data.transforms import build_transform
+from dassl.errors import in_one_sentence
 from dassl.utils.tools import num_cores
 from trainer.config import build_config
 
@@ -72,6 +73,7 @@ def images_per_second(kinds: dict[str, DataLoader], epochs: int = 4) -> dict[str
     return {name: statistics.median(values) for name, values in rates.items()}
 
 
+@in_one_sentence
 def main() -> int:
     """Measure the loaders and write the table."""
     cores = num_cores()

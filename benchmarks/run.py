@@ -27,6 +27,7 @@ from benchmarks.measure import (
     step_memory,
     time_interleaved,
 )
+from dassl.errors import in_one_sentence
 from trainer.evaluation.results import device_name
 
 RESULTS = Path(__file__).with_name("results")
@@ -107,6 +108,7 @@ def write_row(row: dict, path: Path) -> None:
         writer.writerows(rows)
 
 
+@in_one_sentence
 def main(argv: list[str] | None = None) -> int:
     """Measure, print and write every row."""
     parser = argparse.ArgumentParser(

@@ -8,6 +8,8 @@ import csv
 import sys
 from pathlib import Path
 
+from dassl.errors import in_one_sentence
+
 RESULTS = Path(__file__).with_name("results")
 README = Path(__file__).resolve().parents[1] / "README.md"
 START, END = "<!-- speed: made by python -m benchmarks.table -->\n", "<!-- speed: end -->\n"
@@ -44,6 +46,7 @@ def in_readme() -> str:
     return text[text.index(START) + len(START) : text.index(END)]
 
 
+@in_one_sentence
 def main(argv: list[str] | None = None) -> int:
     """Print the table, or write it."""
     table = make_table()

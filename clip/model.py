@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip.ops import QUICK_GELU, FoldedMLP, add_frozen_mlp, attend, frozen_linear
+from dassl.errors import RequestError
 
 __all__ = ["CLIP", "Block", "Sizes", "TextTower", "VisionTower"]
 
@@ -43,14 +44,14 @@ class Sizes(NamedTuple):
         """Read all sizes from a state dict with OpenAI's keys.
 
         Raises:
-            ValueError: a key is missing, or its tensor is empty or has too few or many dimensions.
+            RequestError: a key is missing, or its tensor is empty or of the wrong dimension.
         """
         if missing := sorted(_DIMENSIONS.keys() - state.keys()):
-            raise ValueError(f"This is no CLIP state dict: it lacks {missing}")
+            raise RequestError(f"This is no CLIP state dict: it lacks {missing}")
         for key, dimensions in _DIMENSIONS.items():
             shape = tuple(state[key].shape)
             if len(shape) != dimensions or 0 in shape:
-                raise ValueError(
+                raise RequestError(
                     f"This is no CLIP state dict: {key} has the shape {shape}, where a vision "
                     f"transformer's has {dimensions} dimensions, none of them empty"
                 )
@@ -88,7 +89,7 @@ class Attention(nn.Module):
         super().__init__()
         self.num_heads = max(1, width // _HEAD_WIDTH)
         if width % self.num_heads:
-            raise ValueError(f"Width {width} does not divide into {self.num_heads} heads")
+            raise RequestError(f"Width {width} does not divide into {self.num_heads} heads")
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.empty(3 * width))
         self.out_proj = nn.Linear(width, width)
@@ -261,7 +262,7 @@ class CLIP(nn.Module):
         """Build the model that a state dict with OpenAI's keys describes, in float32.
 
         Raises:
-            ValueError: keys are missing, surplus or misshapen; the message names them.
+            RequestError: keys are missing, surplus or misshapen; the message names them.
         """
         sizes = Sizes.of(state)
         with torch.device("meta"):
@@ -271,7 +272,7 @@ class CLIP(nn.Module):
         try:
             model.load_state_dict(renamed, assign=True)
         except RuntimeError as error:
-            raise ValueError(
+            raise RequestError(
                 f"The CLIP state dict does not fit its own sizes {sizes}: {error}"
             ) from None
         return model.requires_grad_(False).fold().eval()

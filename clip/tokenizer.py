@@ -13,6 +13,8 @@ import regex
 import torch
 from torch import Tensor
 
+from dassl.errors import RequestError
+
 __all__ = ["BOS", "CONTEXT_LENGTH", "EOT", "tokenize"]
 
 CONTEXT_LENGTH = 77
@@ -31,14 +33,14 @@ def tokenize(texts: str | Sequence[str], context_length: int = CONTEXT_LENGTH) -
     """Tokens (n, context_length), int64: BOS, the text's, EOT, zeros.
 
     Raises:
-        ValueError: a text needs more than `context_length` tokens; the message quotes it.
+        RequestError: a text needs more than `context_length` tokens; the message quotes it.
     """
     texts = [texts] if isinstance(texts, str) else texts
     tokens = torch.zeros(len(texts), context_length, dtype=torch.long)
     for row, text in zip(tokens, texts, strict=True):
         encoded = [BOS, *_encode(text), EOT]
         if len(encoded) > context_length:
-            raise ValueError(
+            raise RequestError(
                 f"The text {text!r} needs {len(encoded)} tokens, CLIP takes {context_length}. "
                 "Shorten the class name or the template."
             )
@@ -95,7 +97,7 @@ def _vocabulary() -> tuple[dict[str, int], dict[tuple[str, str], int]]:
     """(symbol -> token, pair -> rank), read from the file that open_clip ships."""
     package = importlib.util.find_spec("open_clip")
     if package is None or not package.submodule_search_locations:
-        raise ModuleNotFoundError("CLIP's vocabulary comes with: pip install open_clip_torch")
+        raise RequestError("CLIP's vocabulary comes with: pip install open_clip_torch")
     path = Path(package.submodule_search_locations[0]) / "bpe_simple_vocab_16e6.txt.gz"
     with gzip.open(path, "rt", encoding="utf-8") as file:
         lines = file.read().split("\n")[1 : _NUM_MERGES + 1]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from clip.conversion import library_of, to_openai_keys
 from clip.model import CLIP
+from dassl.errors import RequestError
 from dassl.utils import torchfile
 
 __all__ = ["available_models", "is_local", "load", "load_state_dict"]
@@ -42,14 +43,14 @@ def load(name_or_path: str, activation: str = "quick_gelu") -> CLIP:
     by OpenAI's keys that it is one; under other libraries' keys it may be a CLIP with plain GELU.
 
     Raises:
-        ValueError: an unknown name, a ResNet, a file that is not a CLIP, or of another library with
-            "auto"; the message says which.
+        RequestError: an unknown name, a ResNet, a file that is not a CLIP, or of another library
+            with "auto"; the message says which.
         FileNotFoundError: no such path, or no way to download; it says what to put where.
     """
     path = _locate(name_or_path)
     stored = _read_tensors(path)
     if activation == "auto" and name_or_path not in _ALIASES and (library := library_of(stored)):
-        raise ValueError(
+        raise RequestError(
             f"{path!r} has the keys of {library}, which do not say whether the model was trained "
             "with QuickGELU. If it was, as OpenAI's models were, set MODEL.BACKBONE.ACTIVATION "
             "quick_gelu; a model with plain GELU cannot be used"
@@ -57,15 +58,15 @@ def load(name_or_path: str, activation: str = "quick_gelu") -> CLIP:
     state = _to_openai(stored, path)
     try:
         return CLIP.from_state_dict(state)
-    except ValueError as error:
-        raise ValueError(f"{path!r}: {error}") from error
+    except RequestError as error:
+        raise RequestError(f"{path!r}: {error}") from error
 
 
 def load_state_dict(path: str) -> dict[str, Tensor]:
     """The tensors of a weights file under OpenAI's keys, as stored.
 
     Raises:
-        ValueError: the file is unreadable, not only tensors, or of a ResNet.
+        RequestError: the file is unreadable, not only tensors, or of a ResNet.
     """
     return _to_openai(_read_tensors(path), path)
 
@@ -76,12 +77,12 @@ def _read_tensors(path: str) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
     ):
-        raise ValueError(
+        raise RequestError(
             f"{path!r} holds something other than a state dict. Expected OpenAI's archive, a "
             "state dict written by torch.save, or a .safetensors file."
         )
     if any(key.startswith("visual.layer") for key in state):
-        raise ValueError(
+        raise RequestError(
             f"{path!r} is a CLIP ResNet; MMRL needs a vision transformer such as ViT-B/16"
         )
     return state
@@ -91,7 +92,7 @@ def _to_openai(state: dict[str, Tensor], path: str) -> dict[str, Tensor]:
     try:
         state = to_openai_keys(state)
     except (KeyError, RuntimeError, IndexError) as error:
-        raise ValueError(
+        raise RequestError(
             f"{path!r} has the names of a Hugging Face CLIP and not its tensors: {error}"
         ) from error
     state = {k: v for k, v in state.items() if not k.endswith("attn_mask")}
@@ -115,7 +116,7 @@ def _read_safetensors(path: str) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"Cannot read {path!r}: {error}") from error
+        raise RequestError(f"Cannot read {path!r}: {error}") from error
 
 
 def is_local(name_or_path: str) -> bool:
@@ -131,14 +132,14 @@ def _locate(name_or_path: str) -> str:
     if name_or_path in _ALIASES:
         return _find_local(name_or_path) or _download(name_or_path)
     if name_or_path.startswith("RN"):
-        raise ValueError(
+        raise RequestError(
             f"{name_or_path} is a ResNet; MMRL needs a vision transformer: {available_models()}"
         )
     if path.suffix:
         raise FileNotFoundError(
             f"No CLIP weights at {name_or_path!r}. Give a file or one of {available_models()}"
         )
-    raise ValueError(
+    raise RequestError(
         f"Unknown CLIP {name_or_path!r}; choose from {available_models()}, or give a weights file"
     )
 
@@ -184,6 +185,6 @@ def _verify(path: str) -> None:
             digest.update(chunk)
     if digest.hexdigest() != blob.name:
         blob.unlink()
-        raise ValueError(
+        raise RequestError(
             f"The download of {path!r} is damaged and was removed; run the command again"
         )

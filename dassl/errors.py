@@ -1,4 +1,4 @@
-"""File errors as people read them: an exception -> "FILE: what is wrong, what to do".
+"""Errors as people read them: what a request got wrong, and "FILE: what is wrong, what to do".
 
 The standard library alone: every package, and every program before torch is there, may use it.
 """
@@ -34,9 +34,16 @@ _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, er
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
-def explain(error: OSError) -> str:
+class RequestError(ValueError):
+    """Something that the user asked for, or a file given, is wrong; its message is one sentence.
+
+    Programs catch this and file errors alone: a traceback is left to what only a bug can raise.
+    """
+
+
+def explain(error: OSError | RequestError) -> str:
     """One sentence; errors raised with a sentence of their own keep it."""
-    if error.errno is None:
+    if not isinstance(error, OSError) or error.errno is None:
         return str(error).strip().splitlines()[-1]  # a loader process puts its traceback before
     reason = _REMEDIES.get(error.errno, error.strerror or "cannot be used")
     # A file that is renamed is our own partial one: what the user knows is where it goes.
@@ -45,7 +52,7 @@ def explain(error: OSError) -> str:
 
 
 def in_one_sentence(main: Callable[P, int]) -> Callable[P, int]:
-    """Make a program answer file errors with a sentence.
+    """Make a program answer wrong requests and file errors with a sentence.
 
     Its exit code is then 1 if the machine was at fault, such as a full disk, and else 2.
     """
@@ -56,9 +63,9 @@ def in_one_sentence(main: Callable[P, int]) -> Callable[P, int]:
             return main(*args, **kwargs)
         except BrokenPipeError:
             raise  # whoever reads our output has gone; that is no file of ours
-        except OSError as error:
+        except (OSError, RequestError) as error:
             print(f"error: {explain(error)}", file=sys.stderr)
-            return 1 if error.errno in _MACHINE else 2
+            return 1 if getattr(error, "errno", None) in _MACHINE else 2
 
     return guarded
 
@@ -78,19 +85,19 @@ def read_text(path: Path) -> str:
     """The text of a UTF-8 file, with or without a byte order mark; line ends become newlines.
 
     Raises:
-        ValueError: it is in another encoding; with the line.
+        RequestError: it is in another encoding; with the line.
     """
     stored = path.read_bytes()
     if stored.startswith(_UTF16):
-        raise ValueError(f"{str(path)!r} is UTF-16 text; save it as UTF-8")
+        raise RequestError(f"{str(path)!r} is UTF-16 text; save it as UTF-8")
     try:
         text = stored.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = stored.count(b"\n", 0, error.start) + 1
-        raise ValueError(
+        raise RequestError(
             f"{str(path)!r}, line {line}: this is not UTF-8 text; save the file as UTF-8"
         ) from error
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
-        raise ValueError(f"{str(path)!r}, line {line}: a zero byte; this is not a text file")
+        raise RequestError(f"{str(path)!r}, line {line}: a zero byte; this is not a text file")
     return text.replace("\r\n", "\n").replace("\r", "\n")

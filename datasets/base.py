@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dassl.data.datasets import DatasetBase, Datum
+from dassl.errors import RequestError
 from datasets.catalog import find
 from datasets.draw_cache import cache_file, consult_cache
 from datasets.draws import compare_with_published, path_below
@@ -79,17 +80,17 @@ def check_labels(split: Split, source: str) -> None:
     """Refuse gaps in the training labels, and test or validation labels that training lacks.
 
     Raises:
-        ValueError: names the labels.
+        RequestError: names the labels.
     """
     labels = {item.label for item in split.train}
     if gaps := [label for label in range(len(labels)) if label not in labels]:
-        raise ValueError(
+        raise RequestError(
             f"{source}: no training image has label {_some(gaps)}; labels must be 0..n-1. "
             "Get the split file, or the missing class folder, again."
         )
     for part in ("val", "test"):
         if unknown := sorted({item.label for item in getattr(split, part)} - labels):
-            raise ValueError(
+            raise RequestError(
                 f"{source}: label {_some(unknown)} occurs in {part} but not in train. "
                 "Is the split file complete?"
             )

@@ -5,6 +5,8 @@ Sizes are the published ones; split files and class names are on Google Drive un
 
 from typing import NamedTuple
 
+from dassl.errors import RequestError
+
 __all__ = ["CATALOG", "ELEVEN", "VARIANTS", "Entry", "find"]
 
 
@@ -134,10 +136,10 @@ def find(name: str) -> Entry:
     """The entry of that name, in any of its three spellings.
 
     Raises:
-        ValueError: there is none; the known ones are listed.
+        RequestError: there is none; the known ones are listed.
     """
     for entry in CATALOG:
         if name in (entry.config, entry.name, entry.folder):
             return entry
     known = ", ".join(entry.config for entry in CATALOG)
-    raise ValueError(f"Unknown data set {name!r}; choose from {known}")
+    raise RequestError(f"Unknown data set {name!r}; choose from {known}")

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 import datasets
 from dassl.data.datasets import DATASET_REGISTRY, Datum
+from dassl.errors import RequestError
 from dassl.utils import read_image
 from dassl.utils.tools import num_cores
 from datasets.base import Reader, Split, check_labels, draw_split, shared_names
@@ -43,7 +44,7 @@ def check_dataset(
     """Read the lists, look for every file, count; `deep`: decode every picture.
 
     Raises:
-        ValueError: no data set has that name.
+        RequestError: no data set has that name.
     """
     entry = find(name)
     assert datasets  # importing the package registers the readers
@@ -54,7 +55,7 @@ def check_dataset(
         with contextlib.redirect_stdout(io.StringIO()):
             folder = Reader.locate(bare, root.expanduser().absolute())
             split = bare.read(folder, allow_official)
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, RequestError) as error:
         status = "incomplete" if (root / entry.folder).is_dir() else "missing"
         return Report(entry, status, [str(error), *sources(entry)])
     report = _check_split(entry, folder, split, deep)
@@ -94,7 +95,7 @@ def _cache_note(path: Path, folder: Path, split: Split, draws_val: bool) -> str:
     drawn = draw_split(split, int(name[1]), int(name[2]), draws_val)
     try:
         cached = cached_draw(path, folder, {part: getattr(split, part) for part in parts})
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, RequestError) as error:
         return f"Note: a cached draw is not compared: {error}"
     return compare_draws(path, drawn._asdict(), cached)
 
@@ -103,7 +104,7 @@ def _check_split(entry: Entry, folder: Path, split: Split, deep: bool) -> Report
     notes = _notes(folder, split)
     try:
         check_labels(split, entry.name)
-    except ValueError as error:
+    except RequestError as error:
         return Report(entry, "incomplete", [str(error), *notes])
     items = [*split.train, *({id(i): i for i in [*split.val, *split.test]}.values())]
     if missing := missing_files(items):
@@ -191,7 +192,7 @@ def unreadable_files(items: list[Datum]) -> list[str]:
 def _fault_of(path: str) -> str:
     try:
         read_image(path)
-    except (ValueError, FileNotFoundError) as error:
+    except (RequestError, FileNotFoundError) as error:
         return str(error)
     return ""
 

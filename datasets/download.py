@@ -95,7 +95,7 @@ def download_dataset(root: Path, name: str, mirror: str = "", md5: str | None = 
 
     Raises:
         ConnectionError: a download failed; the message names the file and how to get it by hand.
-        ValueError: what came is damaged or something else, and was removed.
+        RequestError: what came is damaged or something else, and was removed.
     """
     entry = find(name)
     folder = root.expanduser() / entry.folder
@@ -117,7 +117,7 @@ def download_dataset(root: Path, name: str, mirror: str = "", md5: str | None = 
     except _NO_ARCHIVE as error:
         path.unlink()
         shutil.rmtree(folder / _WORK, ignore_errors=True)
-        raise ValueError(
+        raise RequestError(
             f"What came as {path.name} is not the archive, or is torn ({error}); it was removed. "
             "Run again; if it comes again, fetch it by hand."
         ) from error
@@ -157,7 +157,7 @@ def fetch_list(source: str, path: Path, mirror: str = "") -> None:
     """Download a split file or class names; one that is none is removed and fetched again.
 
     Raises:
-        ValueError: what came is a web page, or empty, or torn; it was removed.
+        RequestError: what came is a web page, or empty, or torn; it was removed.
     """
     if path.is_file() and not _is_list(path):
         print(f"{path} is damaged, or a web page; it is fetched again")
@@ -165,7 +165,7 @@ def fetch_list(source: str, path: Path, mirror: str = "") -> None:
     fetch(source, path, mirror)
     if not _is_list(path):
         path.unlink()
-        raise ValueError(
+        raise RequestError(
             f"What came as {path.name} is no list but a web page, or empty, or torn; it was "
             "removed. Does the server ask for a login, or is it the wrong --mirror?"
         )
@@ -191,7 +191,7 @@ def check_md5(path: Path, wanted: str) -> None:
             digest.update(chunk)
     if digest.hexdigest() != wanted:
         path.unlink()
-        raise ValueError(
+        raise RequestError(
             f"{path} has md5 {digest.hexdigest()}, not {wanted}; it was removed, run again"
         )
 

@@ -8,6 +8,7 @@ import os
 from pathlib import Path, PurePosixPath
 
 from dassl.data.datasets import Datum
+from dassl.errors import RequestError
 from datasets.item_pickle import read_datums
 
 __all__ = ["cache_file", "cached_draw", "compare_draws", "consult_cache"]
@@ -23,12 +24,12 @@ def cached_draw(path: Path, folder: Path, lists: dict[str, list[Datum]]) -> dict
 
     Raises:
         FileNotFoundError: there is no such cache, or a picture of it is missing.
-        ValueError: it cannot be read, or does not fit the data set in `folder`.
+        RequestError: it cannot be read, or does not fit the data set in `folder`.
     """
     cached, drawn = read_datums(path), {}
     for part, items in lists.items():
         if part not in cached:
-            raise ValueError(
+            raise RequestError(
                 f"{str(path)!r} has no {part} pictures: it belongs to another data set"
             )
         wanted = [(_reroot(item.impath, folder, path), item.label) for item in cached[part]]
@@ -41,9 +42,9 @@ def _reroot(impath: str, folder: Path, source: Path) -> str:
     parts = PurePosixPath(impath.replace("\\", "/")).parts
     starts = [i for i, part in enumerate(parts) if part == folder.name]
     if not starts:
-        raise ValueError(f"{str(source)!r} lists {impath!r}, which is in no {folder.name}/")
+        raise RequestError(f"{str(source)!r} lists {impath!r}, which is in no {folder.name}/")
     if ".." in parts[starts[0] :]:
-        raise ValueError(f"{str(source)!r} lists {impath!r}, which leaves {folder.name}/")
+        raise RequestError(f"{str(source)!r} lists {impath!r}, which leaves {folder.name}/")
     paths = [os.path.join(folder, *parts[start + 1 :]) for start in starts]
     # A root may itself lie in a folder of that name: the longest path that is there counts.
     there = (path for path in paths if len(paths) > 1 and os.path.isfile(path))
@@ -60,12 +61,12 @@ def _find(
         if path not in known and not os.path.isfile(path):
             raise FileNotFoundError(f"{str(source)!r} lists {path!r}, which is missing")
         if path not in known:
-            raise ValueError(
+            raise RequestError(
                 f"{str(source)!r} lists {path!r}, which is not a {part} picture of this data set: "
                 "it was made from another split file"
             )
         if known[path].label != label:
-            raise ValueError(
+            raise RequestError(
                 f"{str(source)!r} gives {path!r} the label {label}, here it has "
                 f"{known[path].label}: it was made from other class folders or another split file"
             )
@@ -99,11 +100,11 @@ def consult_cache(
     """The draw to use, of `ours` and the cache at `path`; prints how they differ.
 
     Raises:
-        FileNotFoundError, ValueError: as `cached_draw`, if the cache is to be used.
+        FileNotFoundError, RequestError: as `cached_draw`, if the cache is to be used.
     """
     try:
         cached = cached_draw(path, folder, lists)
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, RequestError) as error:
         if is_used:
             raise type(error)(f"DATASET.FEWSHOT_CACHE is True. {error}") from error
         print(f"The cached draw is not compared: {error}")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY, Datum
+from dassl.errors import RequestError
 from datasets.base import Reader, Split
 from datasets.split_file import read_lines
 
@@ -24,7 +25,7 @@ def _read_list(folder: Path, part: str, label_of: dict[str, int]) -> list[Datum]
     for line in read_lines(path):
         image, variant = line.split(maxsplit=1)
         if variant not in label_of:
-            raise ValueError(f"{str(path)!r} names {variant!r}, which variants.txt does not list")
+            raise RequestError(f"{str(path)!r} names {variant!r}, which variants.txt does not list")
         picture = str(folder / "images" / f"{image}.jpg")
         items.append(Datum.unchecked(picture, label_of[variant], 0, variant))
     return items

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dassl.data.datasets import DATASET_REGISTRY, Datum
+from dassl.errors import RequestError
 from dassl.utils.pictures import Ignored, own_suffixes, turned_note
 from datasets.base import Reader, Split
 from datasets.csv_list import PARTS, Row, check_spelling, read_csv
@@ -59,7 +60,7 @@ class Folder(Reader):
         split = _cut(whole) if whole else Split(*parts.values())
         if not split.train or not split.test:
             remedy = "; rename val/ to test/, or add test/" if split.val and split.train else ""
-            raise ValueError(
+            raise RequestError(
                 f"{str(folder)!r} holds {len(split.train)} training and {len(split.test)} test "
                 f"pictures; both are needed{remedy}"
             )
@@ -78,7 +79,7 @@ class Folder(Reader):
             return names
         shown = read_lines(Path(self.names_file).expanduser())
         if len(shown) != len(names):
-            raise ValueError(
+            raise RequestError(
                 f"{self.names_file!r} has {len(shown)} names for {len(names)} classes "
                 f"({', '.join(names[:5])}, ...); write one name per line, in this order"
             )
@@ -90,7 +91,7 @@ def read_folders(folder: Path) -> list[Row]:
 
     Raises:
         FileNotFoundError: there is no train/, or a class has no picture.
-        ValueError: two folders are one part, or one class, but for capitals.
+        RequestError: two folders are one part, or one class, but for capitals.
     """
     rows, ignored = [], Ignored()
     for part, place in _part_folders(folder).items():
@@ -113,7 +114,7 @@ def _part_folders(folder: Path) -> dict[str, Path]:
     for name in list_classes(folder):
         part = name.lower()
         if part in PARTS and part in found:
-            raise ValueError(f"{str(folder)!r} has {found[part].name}/ and {name}/; keep one")
+            raise RequestError(f"{str(folder)!r} has {found[part].name}/ and {name}/; keep one")
         if part in PARTS:
             found[part] = folder / name
     if found and "train" not in found:

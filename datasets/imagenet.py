@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY, Datum
+from dassl.errors import RequestError
 from datasets.base import Reader, Split
 from datasets.catalog import find
 from datasets.split_file import list_classes, list_images, read_lines
@@ -20,7 +21,7 @@ def read_classnames(folder: Path) -> dict[str, str]:
 
     Raises:
         FileNotFoundError: neither has the file.
-        ValueError: a line has no name.
+        RequestError: a line has no name.
     """
     candidates = [folder / "classnames.txt", folder.parent / "imagenet" / "classnames.txt"]
     path = next((path for path in candidates if path.is_file()), None)
@@ -33,7 +34,7 @@ def read_classnames(folder: Path) -> dict[str, str]:
     for number, line in enumerate(read_lines(path), start=1):
         wnid, _, name = line.partition(" ")
         if not name.strip():
-            raise ValueError(f"{str(path)!r}, entry {number}: {line!r} has no class name")
+            raise RequestError(f"{str(path)!r}, entry {number}: {line!r} has no class name")
         names[wnid] = name.strip()
     return names
 
@@ -45,7 +46,7 @@ def read_class_folders(
 
     Raises:
         FileNotFoundError: a class has no folder, or an empty one; the first is named.
-        ValueError: a folder is not a class of the list.
+        RequestError: a folder is not a class of the list.
     """
     found = set(_class_folders(folder))
     if missing := [wnid for wnid in label_of if wnid not in found]:
@@ -54,7 +55,7 @@ def read_class_folders(
             f"{missing[0]} ({names[missing[0]]}); unpack that class again"
         )
     if surplus := sorted(found - set(label_of)):
-        raise ValueError(
+        raise RequestError(
             f"{str(folder)!r} has the folder {surplus[0]!r}, which classnames.txt does not list; "
             "move it elsewhere"
         )
@@ -103,10 +104,10 @@ class _Variant(Reader):
         """Select everything.
 
         Raises:
-            ValueError: base or new classes are asked for.
+            RequestError: base or new classes are asked for.
         """
         if which != "all":
-            raise ValueError(
+            raise RequestError(
                 f"{self.name} is evaluated over all of its classes; "
                 f"leave DATASET.SUBSAMPLE_CLASSES at all, not {which!r}"
             )

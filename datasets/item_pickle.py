@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dassl.data.datasets import Datum
+from dassl.errors import RequestError
 from dassl.utils import torchfile
 
 __all__ = ["read_datums"]
@@ -20,7 +21,7 @@ def read_datums(path: Path) -> dict[str, list[Datum]]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is torn, too large, or holds something other than items.
+        RequestError: it is torn, too large, or holds something other than items.
     """
     if not path.is_file():
         raise FileNotFoundError(f"No cached draw at {str(path)!r}")
@@ -28,18 +29,18 @@ def read_datums(path: Path) -> dict[str, list[Datum]]:
         parts = torchfile.read_pickle(path)
     except torchfile.UnsafeFileError as error:
         advice = "It is torn or no cached draw; remove it, or get it again"
-        raise ValueError(f"{error} {advice}") from None
+        raise RequestError(f"{error} {advice}") from None
     if not isinstance(parts, dict) or not all(type(items) is list for items in parts.values()):
-        raise ValueError(f"{str(path)!r} is no cached draw: it holds no lists of items")
+        raise RequestError(f"{str(path)!r} is no cached draw: it holds no lists of items")
     return {part: [_datum(item, path) for item in items] for part, items in parts.items()}
 
 
 def _datum(item: Any, path: Path) -> Datum:
     if not isinstance(item, torchfile.Record) or item.name != ITEM_CLASS:
-        raise ValueError(f"{str(path)!r} is no cached draw: a {type(item).__name__} is in a list")
+        raise RequestError(f"{str(path)!r} is no cached draw: a {type(item).__name__} is in a list")
     for name, kind in ATTRIBUTES.items():
         if type(item.get(name)) is not kind:
-            raise ValueError(
+            raise RequestError(
                 f"{str(path)!r} is no cached draw: {name} of an item is {item.get(name)!r:.99}"
             )
     return Datum.unchecked(*(item[name] for name in ATTRIBUTES))

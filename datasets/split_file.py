@@ -64,7 +64,7 @@ def read_split(path: Path, image_dir: Path) -> Split:
     """The items of a split file in its order.
 
     Raises:
-        ValueError: a key is missing, an entry is no `[path, label, class name]`, or a path leaves
+        RequestError: a key is missing, an entry is no `[path, label, class name]`, or a path leaves
             `image_dir`.
     """
     split = _read_lists(path)
@@ -75,22 +75,26 @@ def read_split(path: Path, image_dir: Path) -> Split:
 def _read_lists(path: Path) -> dict[str, list]:
     split = read_json(str(path))
     if not isinstance(split, dict):
-        raise ValueError(f"{str(path)!r} holds no lists: it is not a split file. Fetch it again.")
+        raise RequestError(f"{str(path)!r} holds no lists: it is not a split file. Fetch it again.")
     if missing := [part for part in Split._fields if not isinstance(split.get(part), list)]:
-        raise ValueError(f"{str(path)!r} has no {missing}: it is not a split file. Fetch it again.")
+        raise RequestError(
+            f"{str(path)!r} has no {missing}: it is not a split file. Fetch it again."
+        )
     return split
 
 
 def _check_entry(row: Any, count: int, where: str) -> None:
     """Refuse what is no `[path, label, class name]` of a split file with `count` entries."""
     if not isinstance(row, list) or [type(value) for value in row] != [str, int, str]:
-        raise ValueError(f"{where} is {row!r}, not [path, label, class name]; fetch the file again")
+        raise RequestError(
+            f"{where} is {row!r}, not [path, label, class name]; fetch the file again"
+        )
     name, label, classname = row
     # labels are 0 .. n-1 and every one has a picture, so none can reach the number of entries
     if not 0 <= label < count:
-        raise ValueError(f"{where}: the label {label} of {name!r} is not one of 0..n-1")
+        raise RequestError(f"{where}: the label {label} of {name!r} is not one of 0..n-1")
     if not name or not classname.strip(" _"):
-        raise ValueError(f"{where} is {row!r}: its path or class name is empty")
+        raise RequestError(f"{where} is {row!r}: its path or class name is empty")
 
 
 def _items(
@@ -102,7 +106,7 @@ def _items(
         _check_entry(row, count, f"{str(source)!r}, {part} entry {number}")
         name, label, classname = row
         if name.startswith("/") or ".." in PurePosixPath(name).parts:
-            raise ValueError(
+            raise RequestError(
                 f"{str(source)!r} lists {name!r}, which lies outside {str(image_dir)!r}. "
                 "Paths in a split file are relative to that folder; fetch the published file."
             )
@@ -178,14 +182,14 @@ def cut_in_three(items: list[Datum], rng: random.Random, source: str) -> Split:
     """One class, shuffled once and cut 50/20/30, rounded half to even.
 
     Raises:
-        ValueError: a part would be empty.
+        RequestError: a part would be empty.
     """
     items = list(items)
     rng.shuffle(items)
     num_train, num_val = round(0.5 * len(items)), round(0.2 * len(items))
     parts = items[:num_train], items[num_train : num_train + num_val], items[num_train + num_val :]
     if not all(parts):
-        raise ValueError(f"{source} has {len(items)} pictures, too few to cut 50/20/30; add some")
+        raise RequestError(f"{source} has {len(items)} pictures, too few to cut 50/20/30; add some")
     return Split(*parts)
 
 

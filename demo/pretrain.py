@@ -148,6 +148,7 @@ def expand(path: Path, out: Path) -> None:
     write_whole(out, lambda file: file.write(content))
 
 
+@in_one_sentence
 def main(argv: list[str] | None = None) -> int:
     """Train the CLIP and save it; the exit code."""
     parser = argparse.ArgumentParser(

@@ -19,6 +19,7 @@ from statistics import mean, pstdev
 
 from tqdm import tqdm
 
+from dassl.errors import in_one_sentence
 from dassl.utils.tools import num_cores
 from demo.data import write_data
 from demo.pretrain import WEIGHTS, expand
@@ -111,6 +112,7 @@ def print_table(table: dict[str, dict[str, list[float]]]) -> None:
     print(tabulate(rows, headers=["", "base", "new", "H"]))
 
 
+@in_one_sentence
 def main(argv: list[str] | None = None) -> int:
     """Draw the pictures, run all methods, and print the table; the exit code."""
     parser = argparse.ArgumentParser(

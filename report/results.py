@@ -26,7 +26,7 @@ def read_results(folder: Path) -> list[Result]:
     """Every evaluated run below `folder`, by path.
 
     Raises:
-        ValueError: a results.json is damaged, or lacks what train.py writes.
+        RequestError: a results.json is damaged, or lacks what train.py writes.
     """
     found = (RunResults.read(path.parent) for path in sorted(folder.rglob(RESULTS_FILE)))
     return [_result_of(results) for results in found if results.accuracy is not None]

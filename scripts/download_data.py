@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     for name in args.names:
         try:
             by_hand = download_dataset(args.root, find(name).name, args.mirror)
-        except (ConnectionError, ValueError) as error:
+        except (ConnectionError, RequestError) as error:
             print(f"error: {error}", file=sys.stderr)
             failed += 1
             continue

@@ -15,6 +15,7 @@ from interpreter import require_torch
 if __name__ == "__main__":
     require_torch()
 
+from dassl.errors import in_one_sentence
 from trainer.checkpoints.find import MODEL_NAME
 
 FOLDER_ID = "1z_iKB8bNCzpZHI_jf_cWzrAn0J8d_5-Y"
@@ -27,6 +28,7 @@ def list_runs(folder: Path) -> list[Path]:
     return sorted(runs | archives)
 
 
+@in_one_sentence
 def main(argv: list[str] | None = None) -> int:
     """Download the folder and list its runs; the exit code."""
     parser = argparse.ArgumentParser(

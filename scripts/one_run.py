@@ -12,6 +12,7 @@ from interpreter import hand_over
 if __name__ == "__main__":
     hand_over()
 
+from dassl.errors import RequestError, in_one_sentence
 from sweep.execution import REPOSITORY, Settings, command
 from sweep.runs import Run, list_runs
 
@@ -22,21 +23,22 @@ def find_run(
     """The run of a protocol that trains (`train`) or evaluates (`test`) on a data set.
 
     Raises:
-        ValueError: there is no such protocol, or it has no such run.
+        RequestError: there is no such protocol, or it has no such run.
     """
     for what, number in (("SEED", seed), ("SHOTS", shots)):
         if not number.isdecimal():
-            raise ValueError(f"{what} must be a whole number, got {number!r}")
+            raise RequestError(f"{what} must be a whole number, got {number!r}")
     if part not in ("train", "test"):
-        raise ValueError(f"the part must be train or test, got {part!r}")
+        raise RequestError(f"the part must be train or test, got {part!r}")
     runs = list_runs(protocol, [method], [dataset], [int(seed)], [int(shots)])
     is_test = part == "test"
     found = [run for run in runs if run.dataset == dataset and bool(run.model) == is_test]
     if not found:
-        raise ValueError(f"{protocol} does not {part} on {dataset!r}")
+        raise RequestError(f"{protocol} does not {part} on {dataset!r}")
     return found[0]
 
 
+@in_one_sentence
 def main(argv: list[str] | None = None) -> int:
     """Replace this process by train.py; the exit code if that fails."""
     words = sys.argv[1:] if argv is None else argv
@@ -45,11 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         usage = "PROTOCOL train|test mmrl|mmrlpp DATASET SEED [SHOTS] [KEY VALUE ...]"
         print(f"usage: DATA=/path python scripts/one_run.py {usage}", file=sys.stderr)
         return 2
-    try:
-        run = find_run(*words[:count])
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    run = find_run(*words[:count])
     os.chdir(REPOSITORY)
     call = command(run, Settings(root=os.environ["DATA"], opts=tuple(words[count:])))
     try:

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import mean, pstdev
 
 import interpreter  # noqa: F401  its stand-in finds the repository
+from dassl.errors import in_one_sentence
 from run_files import RESULTS_FILE, RunResults
 
 KEYS = {"accuracy": "accuracy", "error": "error_rate", "macro_f1": "macro_f1"}
@@ -37,7 +38,7 @@ def read_run(folder: Path, keyword: str) -> float | None:
     """The figure in percent; None if the run was not finished.
 
     Raises:
-        ValueError: results.json is damaged.
+        RequestError: results.json is damaged.
     """
     if (folder / RESULTS_FILE).is_file():
         return getattr(RunResults.read(folder), KEYS[keyword])
@@ -73,6 +74,7 @@ def parse_experiment(folder: Path, args: argparse.Namespace) -> float | None:
     return mean(figures)
 
 
+@in_one_sentence
 def main(argv: list[str] | None = None) -> int:
     """Parse one experiment, or all in a folder; the exit code."""
     args = build_parser().parse_args(argv)
@@ -82,11 +84,7 @@ def main(argv: list[str] | None = None) -> int:
     folders = [args.directory]
     if args.multi_exp:
         folders = sorted(path for path in args.directory.iterdir() if path.is_dir())
-    try:
-        means = [parse_experiment(folder, args) for folder in folders]
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    means = [parse_experiment(folder, args) for folder in folders]
     found = [value for value in means if value is not None]
     if args.multi_exp and found:
         print(f"Average performance\n* {args.keyword}: {mean(found):.2f}%")

@@ -22,6 +22,7 @@ if __name__ == "__main__":
     # started, by their own interpreter; only to compare configs it takes one here.
     hand_over()
 
+from dassl.errors import RequestError, in_one_sentence
 from sweep.execution import (
     REPOSITORY,
     Outcome,
@@ -93,7 +94,7 @@ def chosen_runs(args: argparse.Namespace) -> list[Run]:
     """The runs that the options name.
 
     Raises:
-        ValueError: an option names something unknown.
+        RequestError: an option names something unknown.
     """
     seeds, shots = _numbers("--seeds", args.seeds), _numbers("--shots", args.shots, least=1)
     methods, datasets = _names(args.methods) or list(METHODS), _names(args.datasets)
@@ -112,14 +113,14 @@ def _numbers(option: str, text: str, least: int = 0) -> list[int]:
     names = _names(text)
     wrong = [name for name in names if not name.isdecimal() or int(name) < least]
     if wrong:
-        raise ValueError(f"{option} takes whole numbers from {least}, got {wrong[0]!r}")
+        raise RequestError(f"{option} takes whole numbers from {least}, got {wrong[0]!r}")
     return [int(name) for name in names]
 
 
 def _shard(text: str) -> tuple[int, int]:
     index, _, count = text.partition("/")
     if not index.isdecimal() or not count.isdecimal() or int(index) >= int(count):
-        raise ValueError(f"--shard takes I/N with I from 0 to N - 1, got {text!r}")
+        raise RequestError(f"--shard takes I/N with I from 0 to N - 1, got {text!r}")
     return int(index), int(count)
 
 
@@ -127,21 +128,21 @@ def settings_of(args: argparse.Namespace, opts: list[str]) -> Settings:
     """The settings that all runs have in common.
 
     Raises:
-        ValueError: an option is out of range, or a key after `--` has an option of its own.
+        RequestError: an option is out of range, or a key after `--` has an option of its own.
     """
     if not args.root:
-        raise ValueError("set DATA to the folder of the data sets, or give --root")
+        raise RequestError("set DATA to the folder of the data sets, or give --root")
     for option, value, least in (("--per-gpu", args.per_gpu, 1), ("--retries", args.retries, 0)):
         if value < least:
-            raise ValueError(f"{option} takes whole numbers from {least}, got {value}")
+            raise RequestError(f"{option} takes whole numbers from {least}, got {value}")
     for option, minutes in (("--timeout", args.timeout), ("--stalled", args.stalled)):
         if minutes is not None and not minutes > 0:
-            raise ValueError(f"{option} takes minutes, more than 0, got {minutes:g}")
+            raise RequestError(f"{option} takes minutes, more than 0, got {minutes:g}")
     if len(opts) % 2:
-        raise ValueError(f"config keys come as KEY VALUE pairs; {opts[-1]!r} has no value")
+        raise RequestError(f"config keys come as KEY VALUE pairs; {opts[-1]!r} has no value")
     taken = [key for key in opts[::2] if key in OPTION_OF_KEY]
     if taken:
-        raise ValueError(
+        raise RequestError(
             f"{taken[0]} is part of a run's folder and cannot follow `--`; use "
             f"{OPTION_OF_KEY[taken[0]]}, or train.py for a single run"
         )
@@ -152,10 +153,10 @@ def print_plan(runs: list[Run], settings: Settings) -> None:
     """Print every command with its hyper-parameters and whether it is finished.
 
     Raises:
-        ValueError: a key or value after `--` is wrong, or this Python cannot resolve configs.
+        RequestError: a key or value after `--` is wrong, or this Python cannot resolve configs.
     """
     if complaint():
-        raise ValueError(complaint())
+        raise RequestError(complaint())
     for run in runs:
         stored = stored_outcome(run, settings)
         config = resolved_config(run, settings)
@@ -195,24 +196,21 @@ def _stop(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+@in_one_sentence
 def main(argv: list[str] | None = None) -> int:
     """Plan the runs, execute them, and summarise; the exit code."""
     words = sys.argv[1:] if argv is None else argv
     end = words.index("--") if "--" in words else len(words)
     args = build_parser().parse_args(words[:end])
     os.chdir(REPOSITORY)  # configs and outputs are named from there
-    try:
-        runs, settings = chosen_runs(args), settings_of(args, words[end + 1 :])
-        if args.dry_run:
-            print_plan(runs, settings)
-            return 0
-        if args.engine == "ray":
-            from sweep.ray_engine import run_on_ray
+    runs, settings = chosen_runs(args), settings_of(args, words[end + 1 :])
+    if args.dry_run:
+        print_plan(runs, settings)
+        return 0
+    if args.engine == "ray":
+        from sweep.ray_engine import run_on_ray
 
-            return summarise(runs, run_on_ray(runs, settings, args.address))
-    except (ValueError, ModuleNotFoundError, ConnectionError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return summarise(runs, run_on_ray(runs, settings, args.address))
     return run_locally(runs, settings, args)
 
 

@@ -15,6 +15,8 @@ import uuid
 from pathlib import Path
 from typing import NamedTuple
 
+from dassl.errors import RequestError
+
 __all__ = ["Claim", "UnreadableClaim"]
 
 FILE = ".claim"
@@ -22,7 +24,7 @@ HEARTBEAT_S, STALE_S = 5.0, 60.0
 PROC = Path("/proc")
 
 
-class UnreadableClaim(ValueError):
+class UnreadableClaim(RequestError):
     """A claim file holds something other than a claim; the message says what to do."""
 
 
@@ -172,7 +174,7 @@ def _read(path: Path) -> Owner | None:
         content = json.loads(path.read_bytes())
         pids = {int(pid): str(start) for pid, start in content["pids"].items()}
         if not all(0 < pid < 2**31 for pid in pids):
-            raise ValueError(f"process numbers {sorted(pids)}")
+            raise RequestError(f"process numbers {sorted(pids)}")
         return Owner(str(content["token"]), str(content.get("machine", "")), pids)
     except FileNotFoundError:
         return None

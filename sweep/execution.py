@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dassl.errors import RequestError
 from interpreter import REPOSITORY, python_for_runs
 from run_files import RESULTS_FILE, RunResults
 from sweep.claims import Claim, UnreadableClaim
@@ -98,7 +99,7 @@ def stored_outcome(run: Run, settings: Settings) -> Outcome | None:
     """The outcome that the run's folder records, finished or a conflict; None if there is none.
 
     Raises:
-        ValueError: the run's settings are wrong.
+        RequestError: the run's settings are wrong.
     """
     folder = folder_of(run, settings)
     if not (folder / RESULTS_FILE).is_file():
@@ -107,7 +108,7 @@ def stored_outcome(run: Run, settings: Settings) -> Outcome | None:
         results = RunResults.read(folder)
     except FileNotFoundError:  # removed since
         return None
-    except ValueError as error:
+    except RequestError as error:
         return Outcome(State.CONFLICT, str(error))
     return _compare(results, run, settings)
 
@@ -124,7 +125,7 @@ def _compare(results: RunResults, run: Run, settings: Settings) -> Outcome:
     wanted = Identity(run.trainer, plain_settings(resolved_config(run, settings)))
     try:
         stored = Identity.read(results.values, str(results.path))
-    except ValueError as error:
+    except RequestError as error:
         return Outcome(State.CONFLICT, str(error))
     have = plain_settings(results.config or {})
     stored = stored or Identity(run.trainer, wanted.settings | have)
@@ -140,7 +141,7 @@ def resolved_config(run: Run, settings: Settings) -> dict[str, Any]:
     """Every config value of the run by full key, as train.py resolves its command.
 
     Raises:
-        ValueError: a key or value after `--` is wrong.
+        RequestError: a key or value after `--` is wrong.
     """
     from trainer.config import build_config, flatten
 
@@ -193,8 +194,8 @@ def failure(error: BaseException) -> Outcome:
 
 def _in_a_line(error: BaseException) -> str:
     text = "".join(str(error).strip().splitlines()[-1:])
-    # Messages to users are ValueErrors and explain themselves; of others the kind says most.
-    return text if type(error) is ValueError and text else f"{type(error).__name__}: {text}"
+    # A wrong request explains itself; of a bug the kind says most.
+    return text if isinstance(error, RequestError) else f"{type(error).__name__}: {text}"
 
 
 def _claim_and_call(run: Run, settings: Settings, environment: dict[str, str]) -> Outcome:

@@ -12,6 +12,7 @@ import os
 import time
 from typing import Any
 
+from dassl.errors import RequestError
 from sweep.execution import REPOSITORY, Outcome, Settings, State, execute, failure
 from sweep.runs import Run
 
@@ -25,15 +26,13 @@ def run_on_ray(runs: list[Run], settings: Settings, address: str | None) -> dict
     """What became of each run.
 
     Raises:
-        ModuleNotFoundError: Ray is not installed.
+        RequestError: Ray is not installed.
         ConnectionError: there is no cluster at the address.
     """
     try:
         import ray
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "--engine ray needs: pip install -r requirements-cluster.txt"
-        ) from error
+        raise RequestError("--engine ray needs: pip install -r requirements-cluster.txt") from error
     is_local = not (address or os.environ.get("RAY_ADDRESS"))
     # Ray executes what its ports are told; one that only this program uses hides them.
     own = {"_node_ip_address": _LOOPBACK, "include_dashboard": False} if is_local else {}

@@ -8,6 +8,8 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
+from dassl.errors import RequestError
+
 __all__ = ["METHODS", "PROTOCOLS", "SEEDS", "Run", "list_runs", "units"]
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "datasets"
@@ -157,7 +159,7 @@ def list_runs(
     evaluations bring their training on ImageNet with them.
 
     Raises:
-        ValueError: an unknown protocol, method or data set.
+        RequestError: an unknown protocol, method or data set.
     """
     _check_known("protocol", [protocol], PROTOCOLS)
     build, published_datasets, published_shots = PROTOCOLS[protocol]
@@ -176,7 +178,7 @@ def list_runs(
 
 def _check_known(kind: str, names: Sequence[str], known: Collection[str]) -> None:
     if unknown := [name for name in names if name not in known]:
-        raise ValueError(f"Unknown {kind} {unknown[0]!r}; choose from {', '.join(sorted(known))}")
+        raise RequestError(f"Unknown {kind} {unknown[0]!r}; choose from {', '.join(sorted(known))}")
 
 
 def units(runs: Sequence[Run]) -> list[list[Run]]:

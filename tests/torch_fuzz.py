@@ -1,4 +1,4 @@
-"""Mutated torch files and made-up pickles: each is read, or refused by a ValueError.
+"""Mutated torch files and made-up pickles: each is read, or refused by a RequestError.
 
 python tests/torch_fuzz.py 20000        # so many of each kind; prints what came out of them
 """
@@ -157,7 +157,7 @@ def fuzz(count, seed, folder):
         try:
             torchfile.read(path)
             outcomes[kind, "read"] += 1
-        except ValueError as error:
+        except RequestError as error:
             if str(path) not in str(error):
                 raise
             outcomes[kind, type(error).__name__] += 1

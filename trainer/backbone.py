@@ -9,6 +9,7 @@ from torch import Tensor
 import clip
 from clip.model import CLIP
 from clip.weights import is_local
+from dassl.errors import RequestError
 from trainer.published_values import equal_prompts, prompts
 
 __all__ = ["check_backbone", "load_frozen_clip", "prompt_tokens"]
@@ -22,7 +23,7 @@ def load_frozen_clip(
     `loaded` is what `check_backbone` has read already.
 
     Raises:
-        ValueError: INPUT.SIZE is not the backbone's resolution.
+        RequestError: INPUT.SIZE is not the backbone's resolution.
     """
     backbone = cfg.MODEL.BACKBONE
     print(f"Loading CLIP (backbone: {backbone.NAME})")
@@ -39,7 +40,7 @@ def check_backbone(cfg: Any) -> CLIP | None:
     None if it has to be downloaded: that is worth waiting for once the data set is there.
 
     Raises:
-        ValueError, FileNotFoundError: as `load_frozen_clip`.
+        RequestError, FileNotFoundError: as `load_frozen_clip`.
     """
     backbone = cfg.MODEL.BACKBONE
     if not is_local(backbone.NAME):
@@ -51,7 +52,7 @@ def check_backbone(cfg: Any) -> CLIP | None:
 
 def _check_size(cfg: Any, side: int) -> None:
     if tuple(cfg.INPUT.SIZE) != (side, side):
-        raise ValueError(
+        raise RequestError(
             f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but CLIP {cfg.MODEL.BACKBONE.NAME} takes "
             f'({side}, {side}); set INPUT.SIZE "({side},{side})"'
         )

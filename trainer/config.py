@@ -84,10 +84,10 @@ def add_method(name: str, **values: Any) -> None:
     Call it where the trainer is registered, before a config is built.
 
     Raises:
-        ValueError: the name is taken.
+        RequestError: the name is taken.
     """
     if name in _METHODS:
-        raise ValueError(f"TRAINER.{name} already exists; choose another name for the method")
+        raise RequestError(f"TRAINER.{name} already exists; choose another name for the method")
     _METHODS[name] = values
 
 
@@ -104,7 +104,7 @@ def build_config(
     KEY VALUE KEY VALUE ... of the command line.
 
     Raises:
-        ValueError: an unknown key (the nearest is named), a value of the wrong type or range.
+        RequestError: an unknown key (the nearest is named), a value of the wrong type or range.
         FileNotFoundError: a yaml file is not there.
     """
     cfg = get_cfg_default()
@@ -138,18 +138,18 @@ def _read_yaml(path: str) -> dict[str, Any]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"No config file at {path!r}")
     if Path(path).suffix not in (".yaml", ".yml"):
-        raise ValueError(f"{path!r} is not a .yaml file; a config file is never executed")
+        raise RequestError(f"{path!r} is not a .yaml file; a config file is never executed")
     text = read_text(Path(path))
     try:
         tree = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ValueError(f"{path!r}, line {line}: this is not yaml: {error.problem}") from error
+        raise RequestError(f"{path!r}, line {line}: this is not yaml: {error.problem}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         first = str(error).splitlines()[0]
-        raise ValueError(f"{path!r} is not yaml: {first}") from error
+        raise RequestError(f"{path!r} is not yaml: {first}") from error
     if not isinstance(tree, (dict, type(None))):
-        raise ValueError(f"{path!r} has no KEY: value pairs, so it is no config file")
+        raise RequestError(f"{path!r} has no KEY: value pairs, so it is no config file")
     return flatten(tree or {})
 
 
@@ -157,11 +157,15 @@ def _pairs(opts: Sequence[str]) -> dict[str, Any]:
     for word in opts[::2]:
         # A mistyped option ends argparse's options, and all that follows comes here.
         if word.startswith("-"):
-            raise ValueError(f"{word!r} is not an option here; options come before KEY VALUE pairs")
+            raise RequestError(
+                f"{word!r} is not an option here; options come before KEY VALUE pairs"
+            )
     if strange := [word for word in opts[::2] if len(opts) % 2 and not _KEY.fullmatch(word)]:
-        raise ValueError(f"Expected a config key, got {strange[0]!r}; options are KEY VALUE pairs")
+        raise RequestError(
+            f"Expected a config key, got {strange[0]!r}; options are KEY VALUE pairs"
+        )
     if len(opts) % 2:
-        raise ValueError(f"Options come as KEY VALUE pairs; {opts[-1]!r} has no value")
+        raise RequestError(f"Options come as KEY VALUE pairs; {opts[-1]!r} has no value")
     return dict(zip(opts[::2], opts[1::2], strict=True))
 
 
@@ -170,7 +174,7 @@ def _apply(cfg: CfgNode, origins: dict[str, str], values: Mapping[str, Any], ori
     for key, value in values.items():
         if key not in known:
             nearest = get_most_similar_str_to_a_from_b(key, known)
-            raise ValueError(f"Unknown config key {key!r} ({origin}). Did you mean {nearest!r}?")
+            raise RequestError(f"Unknown config key {key!r} ({origin}). Did you mean {nearest!r}?")
         value = _typed(key, value, known[key])
         node, leaf = parent_node(cfg, key)
         if value != known[key] or key in origins:
@@ -199,7 +203,7 @@ def _typed(key: str, value: Any, default: Any) -> Any:
     if isinstance(value, bool) and isinstance(default, str):
         value = str(value)  # yaml's True, for a key that also takes a word
     if type(value) is not type(default):
-        raise ValueError(
+        raise RequestError(
             f"{key} takes a {type(default).__name__} such as {default!r}, "
             f"got the {type(value).__name__} {value!r}"
         )

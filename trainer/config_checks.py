@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from dassl.errors import RequestError
 from trainer.published_values import check_template
 
 __all__ = ["PRECISIONS", "TASKS", "check_values"]
@@ -146,11 +147,11 @@ def check_values(values: Mapping[str, Any], methods: Iterable[str], is_ours: boo
     `methods` have a node TRAINER.<name>; `is_ours`: the trainer is one of this project.
 
     Raises:
-        ValueError: names the key, what it takes and what was found.
+        RequestError: names the key, what it takes and what was found.
     """
     for key, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{key} must be a finite number; got {value}")
+            raise RequestError(f"{key} must be a finite number; got {value}")
     of_methods = {
         f"TRAINER.{name}.{leaf}": rule
         for name in methods
@@ -158,17 +159,17 @@ def check_values(values: Mapping[str, Any], methods: Iterable[str], is_ours: boo
     }
     for key, rule in (_RULES | of_methods).items():
         if key in values and not rule.holds(values[key]):
-            raise ValueError(f"{key} must be {rule.must_be}; got {values[key]!r}")
+            raise RequestError(f"{key} must be {rule.must_be}; got {values[key]!r}")
     _check_together(values)
     if is_ours:
         for key, (wanted, reason) in _UNUSED.items():
             if values[key] != wanted:
-                raise ValueError(f"MMRL's trainers need {key} {wanted}: {reason}")
+                raise RequestError(f"MMRL's trainers need {key} {wanted}: {reason}")
 
 
 def _check_together(values: Mapping[str, Any]) -> None:
     warmup, epochs = values["OPTIM.WARMUP_EPOCH"], values["OPTIM.MAX_EPOCH"]
     if warmup > epochs:
-        raise ValueError(f"OPTIM.WARMUP_EPOCH {warmup} is more than OPTIM.MAX_EPOCH {epochs}")
+        raise RequestError(f"OPTIM.WARMUP_EPOCH {warmup} is more than OPTIM.MAX_EPOCH {epochs}")
     if values["DATASET.TEMPLATE"]:
         check_template(values["DATASET.TEMPLATE"])

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from clip.model import CLIP
 from dassl.engine import TrainerX
+from dassl.errors import RequestError
 from dassl.evaluation import build_evaluator
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
@@ -210,7 +211,7 @@ class RepresentationTrainer(TrainerX):
 
         Raises:
             FileNotFoundError: there is no checkpoint, or none of that epoch.
-            ValueError: it does not fit the model, is of another CLIP, damaged or not safe to read.
+            RequestError: it does not fit the model, is of another CLIP, damaged or unsafe.
         """
         if not directory:
             print("Note that load_model() is skipped as no pretrained model is given")
@@ -220,12 +221,12 @@ class RepresentationTrainer(TrainerX):
         print(f'Loading weights to {MODEL_NAME} from "{path}" (epoch = {checkpoint.get("epoch")})')
         if stored := Identity.read(checkpoint, str(path)):
             if difference := other_backbone(stored, self.identity):
-                raise ValueError(f"{path} {difference}. Give its own as --backbone NAME_OR_FILE.")
+                raise RequestError(f"{path} {difference}. Give its own as --backbone NAME_OR_FILE.")
             self.identity = self.identity._replace(classnames=stored.classnames)
         try:
             load_learned(self.model, checkpoint["state_dict"])
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+        except RequestError as error:
+            raise RequestError(f"{path}: {error}") from error
 
     def checkpoint_of(self, name: str, epoch: int, val_result: float | None = None) -> dict:
         """As Dassl's, with what was learned in place of the whole CLIP."""
@@ -243,7 +244,7 @@ class RepresentationTrainer(TrainerX):
         Nothing is written.
 
         Raises:
-            ValueError: the folder holds another run, or one whose settings are not known.
+            RequestError: the folder holds another run, or one whose settings are not known.
         """
         if results := finished(self.output_dir, self.identity):
             accuracy = results.need("accuracy")
@@ -258,7 +259,7 @@ class RepresentationTrainer(TrainerX):
         """Resume from the rolling file, else the newest checkpoint; returns the epochs done.
 
         Raises:
-            ValueError: they are of another run, or do not fit.
+            RequestError: they are of another run, or do not fit.
         """
         found, self._stored = self._stored or self._newest_state(directory), None
         if found is None:

@@ -19,6 +19,7 @@ import clip
 from clip.model import CLIP
 from dassl.data.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY
+from dassl.errors import RequestError
 from dassl.utils.pictures import to_rgb
 from trainer.backbone import load_frozen_clip
 from trainer.checkpoints.find import find_checkpoint, read_checkpoint, run_metadata
@@ -97,7 +98,7 @@ def load(
     fused logits, others from the class feature, as the papers do.
 
     Raises:
-        ValueError: the file is damaged, does not fit the backbone or was made with another, or
+        RequestError: the file is damaged, does not fit the backbone or was made with another, or
             nothing says what the classes or the data set are.
         FileNotFoundError: there is no checkpoint.
     """
@@ -107,7 +108,7 @@ def load(
     trained = metadata.get("classnames", [])
     classnames = list(classes or trained)
     if not classnames:
-        raise ValueError(f"{path!r} does not record its classes; give them as --classes a,b,c")
+        raise RequestError(f"{path!r} does not record its classes; give them as --classes a,b,c")
     if not metadata.get("config"):
         metadata = _published_metadata(checkpoint, source, dataset, template)
     cfg = _config_of(metadata, checkpoint, str(source), backbone)
@@ -134,7 +135,7 @@ def _published_metadata(
     trainer = sizes_of(checkpoint["state_dict"]).trainer
     dataset = dataset or _dataset_of_path(source.resolve())
     if not dataset and trainer == "MMRLpp":
-        raise ValueError(
+        raise RequestError(
             f"{str(source)!r} does not record BETA, which MMRL++ needs; name the data set that it "
             "was trained on, whose published value it then is: --dataset EuroSAT"
         )
@@ -160,12 +161,12 @@ def _config_of(metadata: dict, checkpoint: dict, source: str, backbone: str | No
     """The run's own values, with the file's sizes.
 
     Raises:
-        ValueError: the trainer is not registered.
+        RequestError: the trainer is not registered.
         FileNotFoundError: of the run's CLIP the name is known, but not where it is.
     """
     trainer = metadata.get("trainer") or sizes_of(checkpoint["state_dict"]).trainer
     if trainer not in TRAINER_REGISTRY.registered_names():
-        raise ValueError(f"{source} is of the trainer {trainer}: import the module that has it")
+        raise RequestError(f"{source} is of the trainer {trainer}: import the module that has it")
     known = flatten(build_config(trainer)[0])
     flags = {
         key: value
@@ -192,4 +193,4 @@ def _check_backbone(checkpoint: dict, source: str, cfg: CfgNode, frozen: CLIP) -
         name = {"MODEL.BACKBONE.NAME": cfg.MODEL.BACKBONE.NAME}
         wanted = Identity(stored.trainer, plain_settings(name), backbone_sha256=fingerprint(frozen))
         if difference := other_backbone(stored, wanted):
-            raise ValueError(f"{source} {difference}. Give its own as --backbone NAME_OR_FILE.")
+            raise RequestError(f"{source} {difference}. Give its own as --backbone NAME_OR_FILE.")

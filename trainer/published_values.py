@@ -4,6 +4,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from dassl.errors import RequestError
+
 __all__ = [
     "METHOD_NAMES",
     "as_read",
@@ -74,12 +76,12 @@ def prompts(classnames: Sequence[str], dataset: str, template: str = "") -> list
     `template` is used where it is given, else that of the registered data set name `dataset`.
 
     Raises:
-        ValueError: `template` has not one `{}` for the class name, or a class has no name.
+        RequestError: `template` has not one `{}` for the class name, or a class has no name.
     """
     template = template or _TEMPLATES.get(dataset, _DEFAULT)
     check_template(template)
     if unnamed := [label for label, name in enumerate(classnames) if not name.strip(" _")]:
-        raise ValueError(f"Class {unnamed[0]} has an empty name; give every class a name")
+        raise RequestError(f"Class {unnamed[0]} has an empty name; give every class a name")
     return [template.format(name.replace("_", " ")) for name in classnames]
 
 
@@ -92,11 +94,11 @@ def check_template(template: str) -> None:
     """Refuse a template that has not exactly one `{}`, or other braces.
 
     Raises:
-        ValueError: quotes it.
+        RequestError: quotes it.
     """
     rest = template.replace("{}", "", 1)
     if rest == template or "{" in rest or "}" in rest:
-        raise ValueError(
+        raise RequestError(
             f"The template {template!r} must have one {{}} where the class name goes, and no "
             "other braces"
         )

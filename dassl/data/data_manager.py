@@ -13,6 +13,7 @@ from dassl.data.datasets import build_dataset
 from dassl.data.loader import StreamLoader, num_processes
 from dassl.data.samplers import build_sampler
 from dassl.data.transforms import INTERPOLATION_MODES, build_transform
+from dassl.errors import RequestError
 from dassl.utils import read_image
 
 __all__ = ["DataManager", "DatasetWrapper", "TorchDataset", "build_data_loader"]
@@ -35,7 +36,7 @@ def build_data_loader(
     which random numbers an item meets; how many processes work is the machine's affair.
 
     Raises:
-        ValueError: the loader would be empty.
+        RequestError: the loader would be empty.
     """
     items = [] if data_source is None else data_source
     sampler = build_sampler(
@@ -58,7 +59,7 @@ def build_data_loader(
         pin_memory=torch.cuda.is_available() and cfg.USE_CUDA,
     )
     if len(loader) == 0:
-        raise ValueError(
+        raise RequestError(
             f"The {'training' if is_train else 'test'} loader is empty: {len(items)} items, "
             f"batch size {batch_size}, {sampler_type}"
         )
@@ -179,7 +180,7 @@ class DatasetWrapper(TorchDataset):
         self.k_tfm = cfg.DATALOADER.K_TRANSFORMS if is_train else 1
         self.return_img0 = cfg.DATALOADER.RETURN_IMG0
         if self.k_tfm > 1 and transform is None:
-            raise ValueError(
+            raise RequestError(
                 "DATALOADER.K_TRANSFORMS above 1 needs a transform; NO_TRANSFORM is set"
             )
         interpolation = INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION]

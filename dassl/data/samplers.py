@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from torch.utils.data.sampler import RandomSampler, Sampler, SequentialSampler
 
+from dassl.errors import RequestError
+
 
 class RandomDomainSampler(Sampler):
     """Batches of `batch_size` items, the same number from each of `n_domain` random domains.
@@ -16,7 +18,7 @@ class RandomDomainSampler(Sampler):
     Stops after a batch that leaves one of its domains with too few unused items.
 
     Raises:
-        ValueError: `batch_size` is not a multiple of the number of domains.
+        RequestError: `batch_size` is not a multiple of the number of domains.
     """
 
     def __init__(self, data_source: list, batch_size: int, n_domain: int) -> None:
@@ -24,7 +26,7 @@ class RandomDomainSampler(Sampler):
         self.domains = list(self.indices)
         self.n_domain = n_domain if n_domain > 0 else len(self.domains)
         if batch_size < self.n_domain or batch_size % self.n_domain:
-            raise ValueError(
+            raise RequestError(
                 f"Batch size {batch_size} is not a multiple of the {self.n_domain} domains"
             )
         self.n_img_per_domain = batch_size // self.n_domain
@@ -62,17 +64,17 @@ class RandomClassSampler(Sampler):
     """Batches of `n_ins` items from each of `batch_size // n_ins` random classes.
 
     Raises:
-        ValueError: `batch_size` is below `n_ins`, or there are too few classes for a batch.
+        RequestError: `batch_size` is below `n_ins`, or there are too few classes for a batch.
     """
 
     def __init__(self, data_source: list, batch_size: int, n_ins: int) -> None:
         if batch_size < n_ins:
-            raise ValueError(f"batch_size={batch_size} must be no less than n_ins={n_ins}")
+            raise RequestError(f"batch_size={batch_size} must be no less than n_ins={n_ins}")
         self.n_ins, self.ncls_per_batch = n_ins, batch_size // n_ins
         self.index_dic = _group(data_source, "label")
         self.labels = list(self.index_dic)
         if len(self.labels) < self.ncls_per_batch:
-            raise ValueError(
+            raise RequestError(
                 f"{len(self.labels)} classes cannot fill {self.ncls_per_batch} a batch"
             )
         self.length = len(list(iter(self)))
@@ -117,7 +119,7 @@ def build_sampler(
     """The sampler of that name over `data_source`.
 
     Raises:
-        ValueError: an unknown name.
+        RequestError: an unknown name.
     """
     items = [] if data_source is None else data_source
     builders = {
@@ -128,5 +130,5 @@ def build_sampler(
         "RandomClassSampler": lambda: RandomClassSampler(items, batch_size, n_ins),
     }
     if sampler_type not in builders:
-        raise ValueError(f"Sampler must be one of {list(builders)}, got {sampler_type!r}")
+        raise RequestError(f"Sampler must be one of {list(builders)}, got {sampler_type!r}")
     return builders[sampler_type]()

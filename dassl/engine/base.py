@@ -46,7 +46,7 @@ class TrainerBase:
         Raises:
             AttributeError: called before the base constructor.
             AssertionError: the name is taken.
-            ValueError: there is no model.
+            RequestError: there is no model.
         """
         if self.__dict__.get("_models") is None:
             raise AttributeError("Call super().__init__() before registering a model")
@@ -123,7 +123,7 @@ class TrainerBase:
 
         Raises:
             FileNotFoundError: the file is not there.
-            ValueError: it is not a checkpoint.
+            RequestError: it is not a checkpoint.
         """
         if not directory:
             print("Note that load_model() is skipped as no pretrained model is given")

@@ -21,6 +21,7 @@ from dassl.data import DataManager
 from dassl.engine.base import BEST_FILE, TrainerBase, make_output_folder
 from dassl.engine.simple_net import SimpleNet
 from dassl.engine.writer import SummaryWriter
+from dassl.errors import RequestError
 from dassl.evaluation import build_evaluator
 from dassl.modeling import build_backbone, build_head
 from dassl.optim import build_lr_scheduler, build_optimizer
@@ -283,10 +284,10 @@ class TrainerXU(SimpleTrainer):
         """As many pairs as TRAIN.COUNT_ITER says; the shorter loader starts again.
 
         Raises:
-            ValueError: COUNT_ITER is not train_x, train_u or smaller_one, or nothing is unlabelled.
+            RequestError: COUNT_ITER is none of the three, or nothing is unlabelled.
         """
         if self.train_loader_u is None:
-            raise ValueError(
+            raise RequestError(
                 f"{type(self).__name__} needs unlabelled pictures, and DATASET.NAME "
                 f"{self.cfg.DATASET.NAME} has no train_u. Choose another, or a TrainerX."
             )
@@ -295,7 +296,7 @@ class TrainerXU(SimpleTrainer):
         lengths = {"train_x": x, "train_u": u, "smaller_one": min(x, u)}
         count = self.cfg.TRAIN.COUNT_ITER
         if count not in lengths:
-            raise ValueError(f"TRAIN.COUNT_ITER must be one of {list(lengths)}, got {count!r}")
+            raise RequestError(f"TRAIN.COUNT_ITER must be one of {list(lengths)}, got {count!r}")
         x_batches, u_batches = _endless(self.train_loader_x), _endless(self.train_loader_u)
         pairs = ((i, (next(x_batches), next(u_batches))) for i in range(lengths[count]))
         self._run_batches(pairs, lengths[count])

@@ -11,7 +11,7 @@ def build_evaluator(cfg: Any, **kwargs: Any) -> Any:
     """The registered evaluator of that name, made from `cfg` and `kwargs`.
 
     Raises:
-        ValueError: the name is not registered.
+        RequestError: the name is not registered.
     """
     check_availability(cfg.TEST.EVALUATOR, EVALUATOR_REGISTRY.registered_names())
     if cfg.VERBOSE:

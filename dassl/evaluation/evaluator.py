@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dassl.errors import RequestError
 from dassl.evaluation.build import EVALUATOR_REGISTRY
 from dassl.whole_files import write_whole
 
@@ -38,7 +39,7 @@ class Classification(EvaluatorBase):
     def __init__(self, cfg: Any, lab2cname: dict[int, str] | None = None, **kwargs: Any) -> None:
         super().__init__(cfg)
         if cfg.TEST.PER_CLASS_RESULT and lab2cname is None:
-            raise ValueError("TEST.PER_CLASS_RESULT needs the class names (lab2cname)")
+            raise RequestError("TEST.PER_CLASS_RESULT needs the class names (lab2cname)")
         self._lab2cname = lab2cname or {}
         self.reset()
 
@@ -56,10 +57,10 @@ class Classification(EvaluatorBase):
         """The figures in percent, not rounded: `accuracy` first, `error_rate`, `macro_f1`.
 
         Raises:
-            ValueError: no batch was processed.
+            RequestError: no batch was processed.
         """
         if not self._true:
-            raise ValueError("Nothing to evaluate: the test loader gave no batch")
+            raise RequestError("Nothing to evaluate: the test loader gave no batch")
         pred = torch.cat(self._pred).cpu().numpy()
         true = torch.cat(self._true).cpu().numpy()
         total, correct = len(true), int((pred == true).sum())

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, StepLR
 
+from dassl.errors import RequestError
+
 AVAI_SCHEDS = ["single_step", "multi_step", "cosine"]
 
 
@@ -52,14 +54,14 @@ class _BaseWarmupScheduler(LRScheduler):
         """Restore both in place; the successor may also be the object that 0.6.3 has there.
 
         Raises:
-            ValueError: the state is of a schedule without warm-up.
+            RequestError: the state is of a schedule without warm-up.
         """
         state = dict(state_dict)
         successor = state.pop("successor", None)
         if isinstance(successor, LRScheduler):
             successor = vars(successor)
         if not isinstance(successor, dict):
-            raise ValueError(
+            raise RequestError(
                 "The checkpoint's schedule has no warm-up, this run's has OPTIM.WARMUP_EPOCH "
                 f"{self.warmup_epoch}. Set it to -1, or start afresh in another folder."
             )
@@ -127,7 +129,7 @@ def build_lr_scheduler(optimizer: Optimizer, optim_cfg: Any) -> LRScheduler:
     """The scheduler `optim_cfg.LR_SCHEDULER`, wrapped in a warm-up if WARMUP_EPOCH > 0.
 
     Raises:
-        ValueError: an unknown LR_SCHEDULER or WARMUP_TYPE.
+        RequestError: an unknown LR_SCHEDULER or WARMUP_TYPE.
         TypeError: STEPSIZE is not an int (single_step), or not a sequence (multi_step).
     """
     scheduler = _plain_scheduler(optimizer, optim_cfg)
@@ -140,13 +142,15 @@ def build_lr_scheduler(optimizer: Optimizer, optim_cfg: Any) -> LRScheduler:
         return ConstantWarmupScheduler(optimizer, scheduler, warmup, optim_cfg.WARMUP_CONS_LR)
     if optim_cfg.WARMUP_TYPE == "linear":
         return LinearWarmupScheduler(optimizer, scheduler, warmup, optim_cfg.WARMUP_MIN_LR)
-    raise ValueError(f"OPTIM.WARMUP_TYPE must be constant or linear, got {optim_cfg.WARMUP_TYPE!r}")
+    raise RequestError(
+        f"OPTIM.WARMUP_TYPE must be constant or linear, got {optim_cfg.WARMUP_TYPE!r}"
+    )
 
 
 def _plain_scheduler(optimizer: Optimizer, optim_cfg: Any) -> LRScheduler:
     name, step, max_epoch = optim_cfg.LR_SCHEDULER, optim_cfg.STEPSIZE, optim_cfg.MAX_EPOCH
     if name not in AVAI_SCHEDS:
-        raise ValueError(f"OPTIM.LR_SCHEDULER must be one of {AVAI_SCHEDS}, got {name!r}")
+        raise RequestError(f"OPTIM.LR_SCHEDULER must be one of {AVAI_SCHEDS}, got {name!r}")
     if name == "cosine":
         return CosineAnnealingLR(optimizer, max_epoch)
     if name == "multi_step":

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dassl.errors import RequestError
 from dassl.optim.radam import RAdam
 from dassl.utils.tools import tolist_if_not
 
@@ -19,12 +20,12 @@ def build_optimizer(
     """The optimizer `optim_cfg.NAME` over `param_groups`, or all of `model`, or its staged groups.
 
     Raises:
-        ValueError: the name is not in AVAI_OPTIMS.
+        RequestError: the name is not in AVAI_OPTIMS.
         TypeError: STAGED_LR is set and `model` is not a module.
     """
     name = optim_cfg.NAME
     if name not in AVAI_OPTIMS:
-        raise ValueError(f"OPTIM.NAME must be one of {AVAI_OPTIMS}, got {name!r}")
+        raise RequestError(f"OPTIM.NAME must be one of {AVAI_OPTIMS}, got {name!r}")
     if param_groups is not None and optim_cfg.STAGED_LR:
         warnings.warn("OPTIM.STAGED_LR is ignored: param_groups are given", stacklevel=2)
     groups = _groups(model, optim_cfg) if param_groups is None else param_groups

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from dassl.errors import RequestError
+
 __all__ = ["random_states", "restore_random_states"]
 
 
@@ -35,7 +37,7 @@ def restore_random_states(state: dict[str, Any]) -> None:
     random.setstate((version, tuple(internal), gauss))
     name, keys, position, *rest = state["numpy"]
     if not 0 <= position <= len(keys):  # NumPy would read whatever is behind its keys
-        raise ValueError(f"NumPy's position must be in its {len(keys)} keys, got {position}")
+        raise RequestError(f"NumPy's position must be in its {len(keys)} keys, got {position}")
     np.random.set_state((name, np.asarray(keys, dtype=np.uint32), position, *rest))
     torch.set_rng_state(state["torch"])
     if "cuda" in state and torch.cuda.is_available():

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from dassl.errors import RequestError
+
 __all__ = ["IMAGE_SUFFIXES", "Ignored", "own_suffixes", "read_image", "to_rgb", "turned_note"]
 
 # Of the published data sets; what counts must not depend on the Pillow that is installed.
@@ -69,7 +71,7 @@ def read_image(path: str) -> Any:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: PIL cannot read it, or not to 8 bits; the message has the path.
+        RequestError: PIL cannot read it, or not to 8 bits; the message has the path.
     """
     from PIL import Image
 
@@ -81,18 +83,18 @@ def read_image(path: str) -> Any:
     except MemoryError:
         raise
     except Exception as error:  # Pillow's readers raise a dozen kinds; the remedy is one
-        raise ValueError(f"Cannot read the image {path!r}: {error}. Replace the file.") from error
+        raise RequestError(f"Cannot read the image {path!r}: {error}. Replace the file.") from error
 
 
 def to_rgb(image: Any) -> Any:
     """A PIL image of any mode in RGB; grey of 9 to 16 bits is scaled, where PIL would cut it off.
 
     Raises:
-        ValueError: its samples have more bits, or are not whole numbers, so no scale is known.
+        RequestError: its samples have more bits, or are not whole numbers, so no scale is known.
     """
     if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
         kind = "float" if image.mode == "F" else "32-bit"
-        raise ValueError(f"it has {kind} samples, whose range is not known; save it with 8 bits")
+        raise RequestError(f"it has {kind} samples, whose range is not known; save it with 8 bits")
     if image.mode != "I" and not image.mode.startswith("I;"):
         return image.convert("RGB")
     from PIL import Image

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from dassl.errors import RequestError
 from dassl.utils.torchfile import Record
 
 __all__ = ["check_checkpoint", "check_kinds", "restore_schedule", "restoring"]
@@ -20,7 +21,7 @@ def check_checkpoint(checkpoint: dict[str, Any], fpath: str) -> None:
     """
     for key, kind in _NEEDED.items():
         if not isinstance(checkpoint.get(key), kind):
-            raise ValueError(f"{fpath!r} is not a checkpoint: it has no {key!r}")
+            raise RequestError(f"{fpath!r} is not a checkpoint: it has no {key!r}")
 
 
 @contextlib.contextmanager
@@ -33,7 +34,7 @@ def restoring(part: str, fpath: str) -> Iterator[None]:
     try:
         yield
     except _UNFIT as error:
-        raise ValueError(
+        raise RequestError(
             f"{fpath!r} cannot be resumed from: its {part!r} does not fit this run. Remove it to "
             "go on from the newest checkpoint beside it, or to start afresh."
         ) from error
@@ -78,7 +79,7 @@ def restore_schedule(scheduler: Any, state: dict[str, Any], fpath: str) -> None:
         own = scheduler.state_dict()
         check_kinds({k: v for k, v in state.items() if k != "successor"}, own)
     if "successor" in state and not hasattr(scheduler, "successor"):
-        raise ValueError(
+        raise RequestError(
             f"{fpath!r} was written with a warm-up, this run has none. Set OPTIM.WARMUP_EPOCH to "
             f"{state.get('warmup_epoch')}, or start afresh in another folder."
         )

@@ -48,13 +48,13 @@ def read_json(fpath: str) -> Any:
     """The object in a JSON file.
 
     Raises:
-        ValueError: it is not JSON; the message has the path.
+        RequestError: it is not JSON; the message has the path.
     """
     text = read_text(Path(fpath))
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{fpath!r} is not JSON ({error}). Get the file again.") from error
+        raise RequestError(f"{fpath!r} is not JSON ({error}). Get the file again.") from error
 
 
 def write_json(obj: Any, fpath: str) -> None:
@@ -73,13 +73,13 @@ def set_random_seed(seed: int) -> None:
     """Seed Python's `random`, NumPy and torch with all CUDA devices.
 
     Raises:
-        ValueError: `seed` is negative.
+        RequestError: `seed` is negative.
     """
     import numpy as np
     import torch
 
     if seed < 0:
-        raise ValueError(
+        raise RequestError(
             f"A seed must be 0 or more, got {seed}; leave SEED at -1 for an unseeded run"
         )
     random.seed(seed)
@@ -133,12 +133,12 @@ def check_availability(requested: str, available: Sequence[str]) -> None:
     """Refuse a name that does not exist.
 
     Raises:
-        ValueError: lists what exists and the most similar name.
+        RequestError: lists what exists and the most similar name.
     """
     if requested not in available:
         same = (name for name in available if name.lower() == requested.lower())
         nearest = next(same, None) or get_most_similar_str_to_a_from_b(requested, available)
-        raise ValueError(
+        raise RequestError(
             f"The requested one is expected to belong to {list(available)}, but got "
             f"[{requested}] (do you mean [{nearest}]?)"
         )

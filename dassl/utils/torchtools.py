@@ -66,19 +66,19 @@ def load_checkpoint(fpath: str) -> dict[str, Any]:
     Objects of classes, such as the schedule that 0.6.3 pickled, are `torchfile.Record`s.
 
     Raises:
-        ValueError: `fpath` is None, or the file is torn, hostile, or does not hold a dict.
+        RequestError: `fpath` is None, or the file is torn, hostile, or does not hold a dict.
         FileNotFoundError: there is no such file.
     """
     if fpath is None:
-        raise ValueError("File path is None")
+        raise RequestError("File path is None")
     if not os.path.isfile(fpath):
         raise FileNotFoundError(f"No checkpoint file at {str(fpath)!r}")
     try:
         checkpoint = torchfile.read(fpath)
         if not isinstance(checkpoint, dict) or isinstance(checkpoint, torchfile.Record):
-            raise ValueError(f"{str(fpath)!r} is not a checkpoint: it holds no dict")
+            raise RequestError(f"{str(fpath)!r} is not a checkpoint: it holds no dict")
         return checkpoint
-    except ValueError:
+    except RequestError:
         print(f'Unable to load checkpoint from "{fpath}"')
         raise
 
@@ -111,11 +111,11 @@ def newest_readable_checkpoint(
 ) -> tuple[str, dict[str, Any]]:
     """(path, content) of the newest checkpoint that can be read; those that cannot are named.
 
-    `check` raises a ValueError at content, of the path given, that is not to be used.
+    `check` raises a RequestError at content, of the path given, that is not to be used.
 
     Raises:
         FileNotFoundError: `fdir` has no checkpoint.
-        ValueError: none of those it has can be read.
+        RequestError: none of those it has can be read.
     """
     names = _checkpoints_newest_first(fdir)
     if not names:
@@ -123,7 +123,7 @@ def newest_readable_checkpoint(
     for name in names[:-1]:
         try:
             return _read_whole(os.path.join(fdir, name), check)
-        except ValueError as error:
+        except RequestError as error:
             print(f"{error}\nTrying the one before it")
     return _read_whole(os.path.join(fdir, names[-1]), check)
 
@@ -145,7 +145,7 @@ def resume_from_checkpoint(
 
     Raises:
         FileNotFoundError: `fdir` has no checkpoint.
-        ValueError: none of those it has can be read, or what it holds does not fit.
+        RequestError: none of those it has can be read, or what it holds does not fit.
     """
     fpath, checkpoint = newest_readable_checkpoint(fdir)
     print(f'Loading checkpoint from "{fpath}"')
@@ -207,13 +207,13 @@ def open_specified_layers(model: nn.Module, open_layers: str | list[str]) -> Non
     """Train mode and gradients for the named children, evaluation mode and none for the others.
 
     Raises:
-        ValueError: a name is not an attribute of the model.
+        RequestError: a name is not an attribute of the model.
     """
     model = model.module if isinstance(model, nn.DataParallel) else model
     names = [open_layers] if isinstance(open_layers, str) else open_layers
     for name in names:
         if not hasattr(model, name):
-            raise ValueError(f"{name!r} is not an attribute of {type(model).__name__}")
+            raise RequestError(f"{name!r} is not an attribute of {type(model).__name__}")
     for name, module in model.named_children():
         module.train(name in names)
         module.requires_grad_(name in names)
@@ -223,12 +223,12 @@ def count_num_param(model: nn.Module | None = None, params: Iterable | None = No
     """The number of elements of all parameters, frozen ones too.
 
     Raises:
-        ValueError: neither `model` nor `params` is given.
+        RequestError: neither `model` nor `params` is given.
     """
     if model is not None:
         return sum(p.numel() for p in model.parameters())
     if params is None:
-        raise ValueError("Give a model or an iterable of parameters")
+        raise RequestError("Give a model or an iterable of parameters")
     return sum((p["params"] if isinstance(p, dict) else p).numel() for p in params)
 
 
@@ -258,7 +258,7 @@ def init_network_weights(model: nn.Module, init_type: str = "normal", gain: floa
     """Initialise convolutions and linear layers by `init_type`, norms by 1 and 0.
 
     Raises:
-        ValueError: `init_type` is not normal, xavier, kaiming or orthogonal.
+        RequestError: `init_type` is not normal, xavier, kaiming or orthogonal.
     """
     inits = {
         "normal": lambda w: nn.init.normal_(w, 0.0, gain),
@@ -267,7 +267,7 @@ def init_network_weights(model: nn.Module, init_type: str = "normal", gain: floa
         "orthogonal": lambda w: nn.init.orthogonal_(w, gain=gain),
     }
     if init_type not in inits:
-        raise ValueError(f"init_type must be one of {sorted(inits)}, got {init_type!r}")
+        raise RequestError(f"init_type must be one of {sorted(inits)}, got {init_type!r}")
 
     def init(module: nn.Module) -> None:
         name = type(module).__name__

@@ -8,7 +8,6 @@ PATH is a run folder, a checkpoint file, the tree of a published archive, or a .
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 

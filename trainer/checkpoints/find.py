@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from dassl.errors import RequestError
 from dassl.utils import load_checkpoint
 from run_files import RESULTS_FILE, RunResults
 from trainer.checkpoints.identity import KEY, Identity
@@ -24,7 +25,7 @@ def find_checkpoint(path: str, epoch: int | None = None) -> Path:
 
     Raises:
         FileNotFoundError: there is none; the message lists what is there.
-        ValueError: a tree holds several runs.
+        RequestError: a tree holds several runs.
     """
     given = Path(path).expanduser()
     if given.is_file():
@@ -56,7 +57,9 @@ def _model_folder(given: Path) -> Path:
     found = sorted(given.rglob(MODEL_NAME))
     if len(found) > 1:
         names = ", ".join(str(path.parent.relative_to(given)) for path in found[:3])
-        raise ValueError(f"{str(given)!r} holds {len(found)} runs ({names}, ...); give one of them")
+        raise RequestError(
+            f"{str(given)!r} holds {len(found)} runs ({names}, ...); give one of them"
+        )
     return found[0] if found else given
 
 
@@ -74,13 +77,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     An exported file also gives `metadata`, of a run that has no identity.
 
     Raises:
-        ValueError: it is torn, damaged, hostile, or has no `state_dict`.
+        RequestError: it is torn, damaged, hostile, or has no `state_dict`.
     """
     if path.suffix == ".safetensors":
         return _read_exported(path)
     checkpoint = load_checkpoint(str(path))
     if "state_dict" not in checkpoint:
-        raise ValueError(f"{str(path)!r} is not a checkpoint: it has no 'state_dict'")
+        raise RequestError(f"{str(path)!r} is not a checkpoint: it has no 'state_dict'")
     check_weights(checkpoint["state_dict"], str(path))
     Identity.read(checkpoint, str(path))  # refuses one that is damaged
     return checkpoint
@@ -90,10 +93,12 @@ def check_weights(state: Any, path: str) -> None:
     """That a checkpoint's `state_dict` is one.
 
     Raises:
-        ValueError: it is not a dict of tensors by name.
+        RequestError: it is not a dict of tensors by name.
     """
     if not isinstance(state, dict) or not all(map(_is_tensor_item, state.items())):
-        raise ValueError(f"{path!r} is not a checkpoint: its 'state_dict' is not a dict of tensors")
+        raise RequestError(
+            f"{path!r} is not a checkpoint: its 'state_dict' is not a dict of tensors"
+        )
 
 
 def _is_tensor_item(item: tuple[Any, Any]) -> bool:
@@ -110,9 +115,9 @@ def _read_exported(path: Path) -> dict[str, Any]:
             metadata = json.loads(stored.get("mmrl", "{}"))
             identity = {KEY: json.loads(stored[KEY])} if KEY in stored else {}
     except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(f"Cannot read {str(path)!r}: {error}") from error
+        raise RequestError(f"Cannot read {str(path)!r}: {error}") from error
     if not isinstance(metadata, dict):
-        raise ValueError(f"Cannot read {str(path)!r}: its metadata 'mmrl' is not a JSON object")
+        raise RequestError(f"Cannot read {str(path)!r}: its metadata 'mmrl' is not a JSON object")
     content = {"state_dict": state, "epoch": metadata.get("epoch")} | identity
     Identity.read(content, str(path))  # whose digest is of this content, and of nothing more
     return content if identity else content | {"metadata": metadata}
@@ -125,7 +130,7 @@ def run_metadata(checkpoint: dict[str, Any], path: str) -> dict[str, Any]:
     empty.
 
     Raises:
-        ValueError: the file is damaged, or its results are not a run's of train.py.
+        RequestError: the file is damaged, or its results are not a run's of train.py.
     """
     given = Path(path).expanduser()
     identity = Identity.read(checkpoint, path)
@@ -133,7 +138,7 @@ def run_metadata(checkpoint: dict[str, Any], path: str) -> dict[str, Any]:
         return checkpoint.get("metadata") or _results_beside(given)
     found = _metadata(identity.trainer, identity.classnames, identity.settings)
     # The folder of the weights is in no checkpoint; the fingerprint says whether they are the same.
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(RequestError):
         backbone = _results_beside(given).get("backbone", "")
         if Path(backbone).name == found["backbone"]:
             found["backbone"] = found["config"]["MODEL.BACKBONE.NAME"] = backbone

@@ -18,6 +18,7 @@ from torch import Tensor
 from clip import available_models
 from clip.model import CLIP
 from dassl.config import get_cfg_default
+from dassl.errors import RequestError
 from dassl.utils.torchfile import Record
 from trainer.config import extend_cfg, flatten
 
@@ -70,7 +71,7 @@ class Identity(NamedTuple):
         """The identity in a file's content; None: the file has none.
 
         Raises:
-            ValueError: the content is not what was written.
+            RequestError: the content is not what was written.
         """
         if KEY not in content:
             return None
@@ -200,20 +201,20 @@ def check_digest(content: Mapping[str, Any], path: str) -> None:
     """That what was read is what was written, whatever file it came in.
 
     Raises:
-        ValueError: it is not, or the identity is none.
+        RequestError: it is not, or the identity is none.
     """
     found = content[KEY]
     is_whole = isinstance(found, dict) and all(
         isinstance(found.get(name), kind) for name, kind in _KINDS.items()
     )
     if not is_whole:
-        raise ValueError(f"{path!r} is damaged: its identity is incomplete; remove it")
+        raise RequestError(f"{path!r} is damaged: its identity is incomplete; remove it")
     try:
         is_same = found[_DIGEST] == _digest(content)
     except RecursionError:  # nothing of ours is nested that deep
         is_same = False
     if not is_same:
-        raise ValueError(
+        raise RequestError(
             f"{path!r} is damaged: its content does not match its digest; remove it, or put back "
             "a whole copy"
         )

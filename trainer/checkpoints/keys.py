@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from dassl.errors import RequestError
 from trainer.method.model import MMRLModel
 
 __all__ = [
@@ -109,7 +110,7 @@ def stack_layers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The learned tensors of a published state dict under this repository's names.
 
     Raises:
-        ValueError: a layer is missing, or differs in shape from the others.
+        RequestError: a layer is missing, or differs in shape from the others.
     """
     found: dict[str, dict[int, Tensor]] = {}
     for key, tensor in state.items():
@@ -122,9 +123,9 @@ def stack_layers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             stacked[own] = parts[-1]
             continue
         if missing := sorted(set(range(max(parts) + 1)) - set(parts)):
-            raise ValueError(f"The checkpoint lacks {_TABLE[own].format(missing[0])}")
+            raise RequestError(f"The checkpoint lacks {_TABLE[own].format(missing[0])}")
         if len({part.shape for part in parts.values()}) > 1:
-            raise ValueError(f"The checkpoint's {_TABLE[own].format('*')} differ in shape")
+            raise RequestError(f"The checkpoint's {_TABLE[own].format('*')} differ in shape")
         stacked[own] = torch.stack([parts[layer] for layer in sorted(parts)])
     return stacked
 
@@ -134,7 +135,7 @@ def load_learned(model: MMRLModel, state: Mapping[str, Tensor]) -> None:
     """Fill a model's learned tensors from its own, or a published, checkpoint's `state_dict`.
 
     Raises:
-        ValueError: a key is missing, surplus or misshapen, or a frozen tensor differs from the
+        RequestError: a key is missing, surplus or misshapen, or a frozen tensor differs from the
             model's, that is, the checkpoint belongs to another CLIP. The message names the keys.
     """
     learned = model.learned()
@@ -196,7 +197,9 @@ def _check_fit(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
             found, wanted = tuple(state[key].shape), tuple(own[key].shape)
             problems.append(f"{key} is {found}, this model's is {wanted}")
     if problems:
-        raise ValueError(f"The checkpoint does not fit: {'; '.join(problems[:4])}{_hint(problems)}")
+        raise RequestError(
+            f"The checkpoint does not fit: {'; '.join(problems[:4])}{_hint(problems)}"
+        )
 
 
 def _some(keys: list[str], limit: int = 4) -> str:
@@ -217,7 +220,7 @@ def _check_same_clip(key: str, stored: Tensor, frozen: Tensor) -> None:
     theirs, ours = stored.float(), frozen.float().cpu()
     gap = (theirs - ours).abs().max()
     if gap > _CLIP_TOLERANCE * max(1.0, ours.abs().max().item()):
-        raise ValueError(
+        raise RequestError(
             f"The checkpoint was trained on another CLIP: {key} differs by {gap:.2g} from the "
             "backbone's. Give its backbone as --backbone NAME_OR_FILE."
         )

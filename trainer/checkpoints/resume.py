@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dassl.errors import RequestError
 from dassl.utils import torchfile
 from dassl.utils.generators import restore_random_states
 from dassl.utils.restoring import check_checkpoint, check_kinds, restore_schedule, restoring
@@ -47,7 +48,7 @@ _KINDS: dict[str, Any] = {  # of the entries, as `isinstance` takes them
 }
 
 
-class TornResumeFile(ValueError):
+class TornResumeFile(RequestError):
     """A resume file that was not written whole, or cannot be read."""
 
 
@@ -55,7 +56,7 @@ def newest_checkpoint(directory: str, wanted: Identity) -> tuple[str, dict[str, 
     """(path, content) of a run's newest whole checkpoint, ours or published; None: none.
 
     Raises:
-        ValueError: it is of another run than `wanted`, or none can be read.
+        RequestError: it is of another run than `wanted`, or none can be read.
     """
     folder = os.path.join(directory or ".", MODEL_NAME)
     if not has_checkpoint(folder):
@@ -71,7 +72,7 @@ def check_best(directory: str) -> None:
     """That the best model so far, if one is kept, is whole.
 
     Raises:
-        ValueError: it is not.
+        RequestError: it is not.
     """
     path = os.path.join(directory or ".", MODEL_NAME, "model-best.pth.tar")
     if os.path.isfile(path):
@@ -88,34 +89,34 @@ def refuse_other(content: Mapping[str, Any], path: str, wanted: Identity) -> Non
     """That a file in a run's folder is the run's that is asked for.
 
     Raises:
-        ValueError: it is another one's, nothing says whose it is, or it is damaged.
+        RequestError: it is another one's, nothing says whose it is, or it is damaged.
     """
     stored = Identity.read(content, path)
     if stored is None:
-        raise ValueError(
+        raise RequestError(
             f"{path} was made by an earlier version, which did not record what it is of. It can "
             f"be evaluated, but not gone on with. {_WAY_OUT}."
         )
     if difference := first_difference(stored, wanted):
-        raise ValueError(f"{path} {difference}. {_WAY_OUT}.")
+        raise RequestError(f"{path} {difference}. {_WAY_OUT}.")
 
 
 def finished(directory: str, wanted: Identity) -> RunResults | None:
     """The results in a run's folder, if they are of the run that is asked for; None: none.
 
     Raises:
-        ValueError: they are of another run, or of an evaluation.
+        RequestError: they are of another run, or of an evaluation.
     """
     try:
         results = RunResults.read(Path(directory or "."))
         whole = Identity.read(results.values, str(results.path))
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except RequestError as error:
         print(f"{error}\nGoing on from the checkpoints beside it, if there are any")
         return None
     if whole and EVALUATED in results.values:
-        raise ValueError(f"{results.path} is of an evaluation. {_WAY_OUT}.")
+        raise RequestError(f"{results.path} is of an evaluation. {_WAY_OUT}.")
     refuse_other(results.values, str(results.path), wanted)
     return results
 
@@ -132,13 +133,13 @@ def restore(
     """Put a run back into the state of a checkpoint, ours or published, or of a resume file.
 
     Raises:
-        ValueError: the state does not fit this run; the message names the file.
+        RequestError: the state does not fit this run; the message names the file.
     """
     check_weights(state["state_dict"], path)
     try:
         load_learned(model, state["state_dict"])
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    except RequestError as error:
+        raise RequestError(f"{path}: {error}") from error
     if (stored := state.get("optimizer")) is not None:
         with restoring("optimizer", path):
             if len(stored["state"]) != len(model.learned()):  # a tensor a layer, as published
@@ -196,7 +197,7 @@ class ResumeFile:
 
         Raises:
             TornResumeFile: the file is torn or damaged, or cannot be read.
-            ValueError: the run that was stopped is not the one that is wanted; the message says
+            RequestError: the run that was stopped is not the one that is wanted; the message says
                 where they differ. Or the file is another one.
         """
         state = self._read()
@@ -205,7 +206,7 @@ class ResumeFile:
         if KEY in state:
             _check_untouched(state, self.path)
         if missing := [key for key, kind in _KINDS.items() if not isinstance(state.get(key), kind)]:
-            raise ValueError(
+            raise RequestError(
                 f"{self.path} is not a resume file: it lacks {missing[0]!r}. Remove it to "
                 "resume from the newest checkpoint beside it, or to start afresh."
             )
@@ -217,7 +218,7 @@ class ResumeFile:
             state = torchfile.read(self.path)
         except torchfile.UnsafeFileError:
             raise  # it is whole, and somebody's doing
-        except ValueError as error:
+        except RequestError as error:
             raise TornResumeFile(f"{error}") from error
         return state if isinstance(state, dict) else {}
 
@@ -229,5 +230,5 @@ class ResumeFile:
 def _check_untouched(state: dict[str, Any], path: str) -> None:
     try:
         check_digest(state, path)
-    except ValueError as error:
+    except RequestError as error:
         raise TornResumeFile(f"{error}") from error

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from yacs.config import CfgNode
 
+from dassl.errors import RequestError
 from trainer.checkpoints.identity import Identity
 from trainer.checkpoints.keys import is_learned, stack_layers
 from trainer.config import flatten, parent_node
@@ -36,11 +37,11 @@ def sizes_of(state: Mapping[str, Tensor]) -> LearnedSizes:
     """The sizes of a published, or own, checkpoint's `state_dict`.
 
     Raises:
-        ValueError: it holds no representation learner; names the key that is missing or misshapen.
+        RequestError: it holds no representation learner; names the missing or misshapen key.
     """
     own = stack_layers(state)
     if "learner.space" not in own:
-        raise ValueError(
+        raise RequestError(
             "This is not a checkpoint of MMRL or MMRL++: it lacks "
             "representation_learner.compound_rep_tokens"
         )
@@ -49,7 +50,7 @@ def sizes_of(state: Mapping[str, Tensor]) -> LearnedSizes:
     wanted = [f"learner.{tower}.{name}" for tower in ("to_image", "to_text") for name in maps]
     wanted += ["learner.projection.A"] if is_shared else ["learner.projection.weight"]
     if missing := [name for name in wanted if name not in own]:
-        raise ValueError(f"The checkpoint lacks the tensors of {missing[0]}")
+        raise RequestError(f"The checkpoint lacks the tensors of {missing[0]}")
     num_tokens, rep_dim = _shape(own, "learner.space", 2)
     num_layers, vision_width, last = _shape(own, f"learner.to_image.{maps[1]}", 3)
     return LearnedSizes(
@@ -69,7 +70,7 @@ def sizes_of(state: Mapping[str, Tensor]) -> LearnedSizes:
 def _shape(own: Mapping[str, Tensor], name: str, num_dims: int) -> tuple[int, ...]:
     """The shape of a matrix, or of a stack of matrices, a layer each."""
     if own[name].dim() != num_dims:
-        raise ValueError(
+        raise RequestError(
             f"The checkpoint's {name} has the unexpected shape {tuple(own[name].shape)}"
         )
     return tuple(own[name].shape)
@@ -84,14 +85,14 @@ def adapt_config(
     it does not fit; and so do the papers' values for another data set than the file's.
 
     Raises:
-        ValueError: the checkpoint is another method's, or damaged.
+        RequestError: the checkpoint is another method's, or damaged.
     """
     identity, name = Identity.read(checkpoint, source), cfg.TRAINER.NAME
     if identity is None and name not in PUBLISHED_METHODS:
         return  # nothing in the file tells one's own method from the published one
     trainer = identity.trainer if identity else sizes_of(checkpoint["state_dict"]).trainer
     if trainer != name:
-        raise ValueError(f"{source} is a checkpoint of {trainer}; give --trainer {trainer}")
+        raise RequestError(f"{source} is a checkpoint of {trainer}; give --trainer {trainer}")
     if identity:
         wanted = _stored_values(identity, cfg)
     else:

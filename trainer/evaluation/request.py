@@ -7,6 +7,7 @@ from typing import Any
 from yacs.config import CfgNode
 
 from dassl.engine import TRAINER_REGISTRY
+from dassl.errors import RequestError
 from trainer.checkpoints.find import find_checkpoint, read_checkpoint
 from trainer.checkpoints.identity import Identity
 from trainer.checkpoints.resume import is_training_folder
@@ -33,12 +34,12 @@ def check_folders(model_dirs: Sequence[str], output_dir: str) -> None:
     """That an evaluation replaces no training's results.
 
     Raises:
-        ValueError: with the folder, and what to do.
+        RequestError: with the folder, and what to do.
     """
     several = folders_of(model_dirs, output_dir) if len(model_dirs) > 1 else []
     for folder in [output_dir, *several]:
         if is_training_folder(folder):
-            raise ValueError(
+            raise RequestError(
                 f"{folder} is the folder of a training, whose results an evaluation would "
                 "replace; give another --output-dir"
             )
@@ -48,7 +49,7 @@ def stored_trainer(path: str, epoch: int | None) -> str:
     """The trainer that a checkpoint names; empty where it names none.
 
     Raises:
-        FileNotFoundError, ValueError: there is no checkpoint, or it is damaged.
+        FileNotFoundError, RequestError: there is no checkpoint, or it is damaged.
     """
     source = find_checkpoint(path, epoch)
     identity = Identity.read(read_checkpoint(source), str(source))
@@ -61,7 +62,7 @@ def adapt_to_checkpoints(
     """Let the checkpoints say what their model is, if the trainer reads this project's.
 
     Raises:
-        ValueError: they are not of this trainer, or several are not of one model.
+        RequestError: they are not of this trainer, or several are not of one model.
     """
     name = cfg.TRAINER.NAME
     if name not in TRAINER_REGISTRY.registered_names():
@@ -77,7 +78,7 @@ def adapt_to_checkpoints(
         for key, value in flatten(copy).items():
             # The weight of the regularisation is in the loss alone.
             if value != values[key] and not key.endswith(".REG_WEIGHT"):
-                raise ValueError(
+                raise RequestError(
                     f"{source} has {key} {value}, {first} has {values[key]}; evaluate them one at "
                     "a time"
                 )
@@ -87,11 +88,11 @@ def load_for_evaluation(trainer: Any, model_dirs: Sequence[str], epoch: int | No
     """Load the one checkpoint that is to be evaluated; several are loaded one by one later.
 
     Raises:
-        ValueError: there is none, and the trainer is one that learns; or it does not fit.
+        RequestError: there is none, and the trainer is one that learns; or it does not fit.
     """
     learns = any(optim is not None for optim in trainer._optims.values())
     if learns and not model_dirs:
-        raise ValueError(
+        raise RequestError(
             f"--eval-only evaluates what {trainer.cfg.TRAINER.NAME} has learned; say where it is: "
             "--model-dir RUN"
         )

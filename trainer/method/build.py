@@ -34,7 +34,7 @@ def build_mmrl(
     """MMRL: a linear map per layer and modality, a free `proj_rep`, tokens replaced.
 
     Raises:
-        ValueError: `rep_layers` has a layer that a tower lacks.
+        RequestError: `rep_layers` has a layer that a tower lacks.
     """
     sizes, count = frozen.sizes, len(rep_layers)
     learner = RepresentationLearner(
@@ -64,7 +64,7 @@ def build_mmrlpp(
     """MMRL++: SRRA's shared maps with low-rank residuals, PRC's blended tokens.
 
     Raises:
-        ValueError: `rep_layers` has a layer that a tower lacks.
+        RequestError: `rep_layers` has a layer that a tower lacks.
     """
     sizes, count = frozen.sizes, len(rep_layers)
     learner = RepresentationLearner(

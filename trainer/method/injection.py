@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from dassl.errors import RequestError
+
 __all__ = ["Injection", "insert_tokens", "resolve_layers"]
 
 
@@ -73,15 +75,15 @@ def resolve_layers(rep_layers: Sequence[int], num_layers: int) -> list[int]:
     """The listed layers of a tower, ascending; negative ones count from the top, -1 is the last.
 
     Raises:
-        ValueError: the list is empty, has doubles, or a layer outside 1 .. `num_layers`.
+        RequestError: the list is empty, has doubles, or a layer outside 1 .. `num_layers`.
     """
     if not rep_layers:
-        raise ValueError("REP_LAYERS is empty; list the layers that take tokens, e.g. [6, 7, 8]")
+        raise RequestError("REP_LAYERS is empty; list the layers that take tokens, e.g. [6, 7, 8]")
     layers = sorted(layer + num_layers + 1 if layer < 0 else layer for layer in rep_layers)
     if len(set(layers)) < len(layers):
-        raise ValueError(f"REP_LAYERS {list(rep_layers)} lists a layer twice")
+        raise RequestError(f"REP_LAYERS {list(rep_layers)} lists a layer twice")
     if unknown := [layer for layer in layers if not 1 <= layer <= num_layers]:
-        raise ValueError(
+        raise RequestError(
             f"REP_LAYERS contains {unknown}; this encoder has layers 1 to {num_layers}. Remove "
             "them, choose a deeper MODEL.BACKBONE.NAME, or count from the top: -1 is the last."
         )

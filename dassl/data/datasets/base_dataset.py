@@ -9,6 +9,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from dassl.errors import RequestError
+
 __all__ = ["DatasetBase", "Datum"]
 
 
@@ -19,7 +21,7 @@ class Datum:
     million items take a third less memory.
 
     Raises:
-        ValueError: `impath` is not a string.
+        RequestError: `impath` is not a string.
         FileNotFoundError: `impath` does not exist.
     """
 
@@ -29,7 +31,7 @@ class Datum:
         self, impath: str = "", label: int = 0, domain: int = 0, classname: str = ""
     ) -> None:
         if not isinstance(impath, str):
-            raise ValueError(f"impath must be a string, got {impath!r}")
+            raise RequestError(f"impath must be a string, got {impath!r}")
         if not os.path.isfile(impath):
             raise FileNotFoundError(f"No image file at {impath!r}")
         self._set(impath, label, domain, classname)
@@ -96,7 +98,7 @@ class DatasetBase:
         test: list[Datum] | None = None,
     ) -> None:
         if not train_x:
-            raise ValueError(f"{type(self).__name__} has no training items (train_x is empty)")
+            raise RequestError(f"{type(self).__name__} has no training items (train_x is empty)")
         self._train_x, self._train_u, self._val, self._test = train_x, train_u, val, test
         self._num_classes = self.get_num_classes(train_x)
         self._lab2cname, self._classnames = self.get_lab2cname(train_x)
@@ -146,12 +148,12 @@ class DatasetBase:
         """(label -> name, names by ascending label).
 
         Raises:
-            ValueError: one label has two names.
+            RequestError: one label has two names.
         """
         names: dict[int, str] = {}
         for item in data_source:
             if names.setdefault(item.label, item.classname) != item.classname:
-                raise ValueError(
+                raise RequestError(
                     f"Label {item.label} is named both {names[item.label]!r} and "
                     f"{item.classname!r} (at {item.impath}); a label has one name"
                 )
@@ -162,11 +164,11 @@ class DatasetBase:
         """Refuse domains that the data set does not have.
 
         Raises:
-            ValueError: names the domain and those that exist.
+            RequestError: names the domain and those that exist.
         """
         for domain in domains:
             if domain not in self.domains:
-                raise ValueError(f"Domain {domain!r} is not one of {self.domains}")
+                raise RequestError(f"Domain {domain!r} is not one of {self.domains}")
 
     def check_input_domains(
         self, source_domains: Sequence[str], target_domains: Sequence[str]
@@ -174,7 +176,7 @@ class DatasetBase:
         """Both lists must have something in them, and only domains that exist."""
         for name, given in (("source", source_domains), ("target", target_domains)):
             if not given:
-                raise ValueError(f"The list of {name} domains is empty")
+                raise RequestError(f"The list of {name} domains is empty")
             self.is_input_domain_valid(given)
 
     def generate_fewshot_dataset(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from dassl.errors import RequestError
 from dassl.utils import Registry, check_availability
 
 DATASET_REGISTRY = Registry("DATASET")
@@ -11,11 +12,11 @@ def build_dataset(cfg: Any) -> Any:
     """The registered data set of that name, made from `cfg`.
 
     Raises:
-        ValueError: there is no name, or it is not registered.
+        RequestError: there is no name, or it is not registered.
     """
     if not cfg.DATASET.NAME:
         known = ", ".join(DATASET_REGISTRY.registered_names())
-        raise ValueError(
+        raise RequestError(
             "No data set is named (DATASET.NAME, which configs/datasets/*.yaml give); choose from "
             f"{known}"
         )

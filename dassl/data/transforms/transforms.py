@@ -14,6 +14,8 @@ from torchvision import transforms as T
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as TF
 
+from dassl.errors import RequestError
+
 AVAI_CHOICES = [
     "random_flip",
     "random_resized_crop",
@@ -107,17 +109,17 @@ def build_transform(
     """The training or test pipeline of `cfg.INPUT`, printed line by line; None: NO_TRANSFORM.
 
     Raises:
-        ValueError: an unknown choice or interpolation; the message lists the known.
+        RequestError: an unknown choice or interpolation; the message lists the known.
     """
     if cfg.INPUT.NO_TRANSFORM:
         print("Note: no transform is applied!")
         return None
     choices = cfg.INPUT.TRANSFORMS if choices is None else choices
     if unknown := [choice for choice in choices if choice not in AVAI_CHOICES]:
-        raise ValueError(f"INPUT.TRANSFORMS has {unknown}; choose from {AVAI_CHOICES}")
+        raise RequestError(f"INPUT.TRANSFORMS has {unknown}; choose from {AVAI_CHOICES}")
     if cfg.INPUT.INTERPOLATION not in INTERPOLATION_MODES:
         known = list(INTERPOLATION_MODES)
-        raise ValueError(
+        raise RequestError(
             f"INPUT.INTERPOLATION must be one of {known}, got {cfg.INPUT.INTERPOLATION!r}"
         )
     height, width = cfg.INPUT.SIZE

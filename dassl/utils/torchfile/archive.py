@@ -10,6 +10,7 @@ import struct
 import zlib
 from typing import NamedTuple
 
+from dassl.errors import RequestError
 from dassl.utils.torchfile.limits import MAX_DIRECTORY
 from dassl.utils.torchfile.records import UnsafeFileError
 
@@ -46,7 +47,7 @@ class Archive:
         """Read the directory.
 
         Raises:
-            ValueError: the file is of another kind or torn; the message says which.
+            RequestError: the file is of another kind or torn; the message says which.
         """
         self.file = file
         self.size = file.seek(0, os.SEEK_END)
@@ -58,7 +59,7 @@ class Archive:
         self.file.seek(min(position, self.size))
         data = self.file.read(size)
         if len(data) != size:
-            raise ValueError(TORN)
+            raise RequestError(TORN)
         return data
 
     def _find_directory(self) -> tuple[int, int]:
@@ -67,10 +68,10 @@ class Archive:
         tail = self._read_at(self.size - tail_size, tail_size)
         at = tail.rfind(b"PK\x05\x06")
         if at < 0 or at + _END.size > len(tail):
-            raise ValueError(TORN)
+            raise RequestError(TORN)
         *_, size, position, comment_size = _END.unpack_from(tail, at)
         if at + _END.size + comment_size != len(tail):
-            raise ValueError(TORN)
+            raise RequestError(TORN)
         locator = tail[max(0, at - _LOCATOR64.size) : at]
         if _IS_LONG in (size, position) and locator.startswith(b"PK\x06\x07"):
             _, _, where, _ = _LOCATOR64.unpack(locator)
@@ -83,11 +84,11 @@ class Archive:
         """Where the bytes of an entry begin, and the rest of what is known of it.
 
         Raises:
-            ValueError: there is none of that name.
+            RequestError: there is none of that name.
             UnsafeFileError: there are two, it is compressed or encrypted, or lies elsewhere.
         """
         if name not in self.entries:
-            raise ValueError(f"it lacks {name!a}")
+            raise RequestError(f"it lacks {name!a}")
         entry = self.entries[name]
         if name in self._repeated:
             raise UnsafeFileError(f"it holds {name!a} twice")
@@ -106,7 +107,7 @@ class Archive:
         """The bytes of an entry of at most `limit` bytes.
 
         Raises:
-            ValueError: as `find` and `read_into`, or it is larger.
+            RequestError: as `find` and `read_into`, or it is larger.
         """
         size = self.find(name)[1].size
         if size > limit:
@@ -119,7 +120,7 @@ class Archive:
         """Fill a buffer of the entry's size.
 
         Raises:
-            ValueError: as `find`, or the bytes do not have their checksum.
+            RequestError: as `find`, or the bytes do not have their checksum.
         """
         start, entry = self.find(name)
         self.file.seek(start)
@@ -127,26 +128,26 @@ class Archive:
         for at in range(0, entry.size, _CHUNK):
             chunk = buffer[at : at + _CHUNK]
             if self.file.readinto(chunk) != len(chunk):
-                raise ValueError(TORN)
+                raise RequestError(TORN)
             crc = zlib.crc32(chunk, crc)
         if crc != entry.crc:
-            raise ValueError(f"{name!a} in it is damaged: its checksum is wrong. Get it anew")
+            raise RequestError(f"{name!a} in it is damaged: its checksum is wrong. Get it anew")
 
 
 def _check_kind(head: bytes) -> None:
     if head.startswith(b"PK\x03\x04"):
         return
     if not head:
-        raise ValueError("it is empty")
+        raise RequestError("it is empty")
     if head.startswith(b"\x80") or head[257:262] == b"ustar":
-        raise ValueError(
+        raise RequestError(
             "it is not the zip that torch.save writes since torch 1.6. If you trust it, save it "
             "again with a current torch: torch.save(torch.load(OLD), NEW)"
         )
     if head[8:9] == b"{":
-        raise ValueError("it seems to be a safetensors file; its name has to end in .safetensors")
+        raise RequestError("it seems to be a safetensors file; its name has to end in .safetensors")
     begin = ascii(head[:16])[1:]
-    raise ValueError(f"it is not a torch file: it begins with {begin}. Was it downloaded whole?")
+    raise RequestError(f"it is not a torch file: it begins with {begin}. Was it downloaded whole?")
 
 
 def _parse_directory(directory: bytes, position: int) -> tuple[dict[str, Entry], set[str]]:
@@ -170,7 +171,7 @@ def _parse_entry(directory: bytes, at: int) -> tuple[str, Entry, int]:
     """Name and entry at `at`, and where the next one is listed."""
     name_at = at + _CENTRAL.size
     if name_at > len(directory):
-        raise ValueError("its list of entries is torn")
+        raise RequestError("its list of entries is torn")
     signature, _, _, flags, method, _, _, crc, packed, size, *rest = _CENTRAL.unpack_from(
         directory, at
     )
@@ -178,7 +179,7 @@ def _parse_entry(directory: bytes, at: int) -> tuple[str, Entry, int]:
     extra_at = name_at + name_size
     end = extra_at + extra_size + comment_size
     if signature != b"PK\x01\x02" or end > len(directory):
-        raise ValueError("its list of entries is torn")
+        raise RequestError("its list of entries is torn")
     # every byte is a letter in latin-1: no name fails, and no two become one
     name = directory[name_at:extra_at].decode("latin-1")
     extra = directory[extra_at : extra_at + extra_size]

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from dassl.errors import RequestError
 from dassl.utils.torchfile.archive import Archive
 from dassl.utils.torchfile.limits import (
     MAX_ITEM_STEPS,
@@ -33,7 +34,7 @@ def read(path: str | os.PathLike) -> Any:
     Raises:
         FileNotFoundError: there is no such file.
         UnsafeFileError: it holds something that is not data, or more than it should.
-        ValueError: it is torn, or of another kind. All messages name the file.
+        RequestError: it is torn, or of another kind. All messages name the file.
     """
     return _read_with(_read, path)
 
@@ -42,7 +43,7 @@ def read_pickle(path: str | os.PathLike) -> Any:
     """What a pickle of plain data and objects holds that lies in a file of its own, as `read`.
 
     Raises:
-        FileNotFoundError, UnsafeFileError, ValueError: as `read`; a tensor in it is no data.
+        FileNotFoundError, UnsafeFileError, RequestError: as `read`; a tensor in it is no data.
     """
     return _read_with(_read_pickle, path)
 
@@ -56,11 +57,11 @@ def _read_with(read_open: Callable[[io.BufferedIOBase], Any], path: str | os.Pat
         reason = f"{error}"[:_MAX_REASON]
         raise UnsafeFileError(f"Cannot read {name!r}: {reason}. Nothing was executed.") from None
     except ValueError as error:
-        raise ValueError(f"Cannot read {name!r}: {f'{error}'[:_MAX_REASON]}") from None
+        raise RequestError(f"Cannot read {name!r}: {f'{error}'[:_MAX_REASON]}") from None
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise ValueError(f"Cannot read {name!r}: {error.strerror}") from error
+        raise RequestError(f"Cannot read {name!r}: {error.strerror}") from error
 
 
 def _read_pickle(file: io.BufferedIOBase) -> Any:
@@ -82,7 +83,7 @@ def _read(file: io.BufferedIOBase) -> Any:
         name for name in archive.entries if name.count("/") == 1 and name.endswith("/data.pkl")
     ]
     if len(roots) != 1:
-        raise ValueError(f"it is a zip of another kind: it holds {len(roots)} */data.pkl")
+        raise RequestError(f"it is a zip of another kind: it holds {len(roots)} */data.pkl")
     root = roots[0].removesuffix("data.pkl")
     _check_byte_order(archive, root)
     code = archive.read(roots[0], MAX_PICKLE)
@@ -95,7 +96,7 @@ def _check_byte_order(archive: Archive, root: str) -> None:
     name = f"{root}byteorder"  # torch before 2.1 does not write it
     order = archive.read(name, 16).decode("latin-1") if name in archive.entries else "little"
     if order != sys.byteorder:
-        raise ValueError(
+        raise RequestError(
             f"its numbers are in {order!a} byte order, this machine's are {sys.byteorder}-endian"
         )
 

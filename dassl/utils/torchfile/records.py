@@ -1,9 +1,11 @@
 """What stands for the things of a file that are not data: names and attributes, no more."""
 
+from dassl.errors import RequestError
+
 __all__ = ["Name", "NumpyType", "Record", "UnsafeFileError"]
 
 
-class UnsafeFileError(ValueError):
+class UnsafeFileError(RequestError):
     """A file asks for something that is not data, or for more than it holds. Nothing was run."""
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, UntypedStorage, nn
 from torch.storage import TypedStorage
 
+from dassl.errors import RequestError
 from dassl.utils.torchfile.archive import Archive
 from dassl.utils.torchfile.records import Name, UnsafeFileError
 
@@ -52,7 +53,7 @@ class Storages:
 
         Raises:
             UnsafeFileError: it is another tuple, or its entry has another size.
-            ValueError: the entry cannot be read.
+            RequestError: the entry cannot be read.
         """
         match described:
             case ("storage", Name(text=kind), str(key), str(), int(numel)) if kind in STORAGES:
@@ -74,7 +75,7 @@ class Storages:
             # torch aligns its memory; the sums of some CPU kernels depend on that
             raw = torch.empty(size, dtype=torch.uint8, device="cpu")
         except RuntimeError as error:
-            raise ValueError(f"there is not enough memory for {size:,} bytes of it") from error
+            raise RequestError(f"there is not enough memory for {size:,} bytes of it") from error
         self.archive.read_into(name, raw.numpy().data)
         return raw.untyped_storage()
 

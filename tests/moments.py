@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,9 @@ def _run_and_end(arguments: list[str], moments: Moments) -> None:
         moments.watch_fsync()
         dassl.utils.collect_env_info = str  # asks a dozen programs
         code = train.main(arguments)
+    except BaseException:
+        traceback.print_exc()
+        raise
     finally:
         os._exit(code)  # this is a copy of the tests: nothing of theirs may go on here
 

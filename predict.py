@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dassl.errors import in_one_sentence, read_text
+from dassl.errors import RequestError, in_one_sentence, read_text
 from dassl.whole_files import check_writable, write_text
 from interpreter import require_torch
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dassl.errors import RequestError
 from dassl.whole_files import write_text
 
 __all__ = ["RESULTS_FILE", "RunResults"]

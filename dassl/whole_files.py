@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dassl.errors import naming
+from dassl.errors import RequestError, naming
 
 __all__ = ["check_writable", "put_in_place", "remove_partials", "write_text", "write_whole"]
 
@@ -145,11 +145,11 @@ def check_writable(path: Path) -> None:
     """That a file can be put at `path`, before any work is done for it.
 
     Raises:
-        ValueError: `path` is a folder.
+        RequestError: `path` is a folder.
         OSError: its folder is not there, or nothing can be written into it.
     """
     if path.is_dir():
-        raise ValueError(f"{str(path)!r} is a folder; give the name of a file")
+        raise RequestError(f"{str(path)!r} is a folder; give the name of a file")
     if _is_stream(path):
         return
     with naming(path):

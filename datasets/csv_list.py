@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from dassl.errors import read_text
+from dassl.errors import RequestError, read_text
 
 __all__ = ["PARTS", "Row", "check_spelling", "read_csv"]
 

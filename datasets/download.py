@@ -13,7 +13,7 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
-from dassl.errors import read_text
+from dassl.errors import RequestError, read_text
 from dassl.utils import read_json
 from datasets.catalog import find
 from datasets.transfer import TIMEOUT_S, transfer

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dassl.data.datasets import Datum
-from dassl.errors import read_text
+from dassl.errors import RequestError, read_text
 from dassl.utils import read_json
 from dassl.utils.pictures import IMAGE_SUFFIXES
 from datasets.base import Reader, Split

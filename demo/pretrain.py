@@ -23,6 +23,7 @@ from tqdm import trange
 
 from clip import tokenize
 from clip.model import CLIP, Sizes
+from dassl.errors import in_one_sentence
 from dassl.whole_files import write_whole
 from demo.world import COLOURS, SHAPES, SIZE, STUDIO, TEXTURES, render
 

@@ -17,7 +17,7 @@ from interpreter import require_torch
 if __name__ == "__main__":
     require_torch()
 
-from dassl.errors import in_one_sentence
+from dassl.errors import RequestError, in_one_sentence
 from datasets.catalog import find
 from datasets.download import download_dataset
 

@@ -48,11 +48,7 @@ def _seeds(text: str) -> list[int]:
 def main(argv: list[str] | None = None) -> int:
     """Read, print, write."""
     args = build_parser().parse_args(argv)
-    try:
-        results = read_results(args.folder)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    results = read_results(args.folder)
     if not results:
         print(f"error: no results.json below {args.folder}", file=sys.stderr)
         return 2

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 import torch_files as made
+from dassl.errors import RequestError
 from dassl.utils import torchfile
 
 WORDS = [

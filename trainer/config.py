@@ -15,7 +15,7 @@ import yaml
 from yacs.config import CfgNode
 
 from dassl.config import get_cfg_default
-from dassl.errors import read_text
+from dassl.errors import RequestError, read_text
 from dassl.utils.tools import get_most_similar_str_to_a_from_b
 from trainer.config_checks import check_values
 from trainer.published_values import paper_values

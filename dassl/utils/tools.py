@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlretrieve
 
-from dassl.errors import read_text
+from dassl.errors import RequestError, read_text
 from dassl.utils.pictures import read_image
 from dassl.whole_files import write_text
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dassl.errors import RequestError
 from dassl.utils import torchfile
 from dassl.utils.generators import restore_random_states
 from dassl.utils.restoring import check_checkpoint, check_kinds, restore_schedule, restoring

@@ -25,7 +25,7 @@ def export(path: str, out: Path, epoch: int | None = None) -> tuple[int, int]:
     """Write what was learned as .safetensors, with what rebuilds the model; (bytes before, after).
 
     Raises:
-        ValueError: the checkpoint is not MMRL's or MMRL++'s.
+        RequestError: the checkpoint is not MMRL's or MMRL++'s.
         OSError: `out` cannot be written.
     """
     from safetensors.torch import save
@@ -89,17 +89,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("out", nargs="?", type=Path, metavar="OUT.safetensors")
     parser.add_argument("--load-epoch", type=int, metavar="N", help="default: best, else last")
     args = parser.parse_args(argv)
-    try:
-        if args.command == "describe":
-            print(describe(args.path, args.load_epoch))
-            return 0
-        if args.out is None:
-            parser.error("export needs OUT.safetensors")
-        check_writable(args.out)
-        before, after = export(args.path, args.out, args.load_epoch)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if args.command == "describe":
+        print(describe(args.path, args.load_epoch))
+        return 0
+    if args.out is None:
+        parser.error("export needs OUT.safetensors")
+    check_writable(args.out)
+    before, after = export(args.path, args.out, args.load_epoch)
     print(f"Wrote {args.out}: {after:,} bytes, from {before:,}")
     return 0
 

@@ -19,10 +19,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dassl.errors import RequestError, check_writable, in_one_sentence, read_text
+from dassl.errors import RequestError, in_one_sentence, read_text
+from dassl.whole_files import check_writable, write_text
 from interpreter import require_torch
 from options import Parser, whole_number
-from run_files import write_atomically
 
 if __name__ == "__main__":
     require_torch()
@@ -237,13 +237,13 @@ def main(argv: list[str] | None = None) -> int:
         print_table(rows)
         print(f"{len(model.classnames)} classes, read from the {model.reads}")
     if rows and args.csv:
-        write_atomically(to_csv(rows), args.csv)
+        write_text(args.csv, to_csv(rows))
     if args.json:
-        write_atomically(to_json(rows), args.json)
+        write_text(args.json, to_json(rows))
     if args.html:
         from report.gallery import to_page
 
-        write_atomically(to_page(rows, model.reads), args.html)
+        write_text(args.html, to_page(rows, model.reads))
     if unreadable:
         print(f"{len(unreadable)} of {len(paths)} pictures could not be read", file=sys.stderr)
     return 1 if unreadable else 0

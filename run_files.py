@@ -1,17 +1,17 @@
-"""What a run leaves: results.json as a typed value, and files that are whole or not there at all.
+"""What a run leaves: results.json as a typed value.
 
 The standard library alone: a sweep reads results with a Python that may have no PyTorch.
 """
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dassl.errors import RequestError, naming, parse_json, quote, read_text
+from dassl.errors import RequestError, parse_json, quote, read_text
+from dassl.whole_files import write_text
 
-__all__ = ["EVALUATED", "RESULTS_FILE", "RunResults", "write_atomically"]
+__all__ = ["EVALUATED", "RESULTS_FILE", "RunResults"]
 
 RESULTS_FILE = "results.json"
 EVALUATED = "model_dir"  # the key that only evaluations of a checkpoint have
@@ -126,7 +126,7 @@ class RunResults:
         """Write the file and return its path; a folder that has it is a finished run."""
         text = json.dumps(self.values, indent=2, ensure_ascii=False) + "\n"
         # Half of a character, as in file names that are not UTF-8, becomes an escape of JSON.
-        write_atomically(text.encode("utf-8", "backslashreplace").decode(), self.path)
+        write_text(self.path, text.encode("utf-8", "backslashreplace").decode())
         return self.path
 
 
@@ -136,20 +136,3 @@ def _is_in_range(key: str, value: Any) -> bool:
     if key in _LEAST:
         return _LEAST[key] <= value
     return key != "classnames" or all(isinstance(name, str) for name in value)
-
-
-def write_atomically(text: str, path: Path) -> None:
-    """Write under another name, put it on the disk, rename: whole or not there at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with naming(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(partial, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-    except BaseException:
-        if partial.parent.is_dir():
-            partial.unlink(missing_ok=True)
-        raise

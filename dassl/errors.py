@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ParamSpec
 
 __all__ = [
-    "check_writable",
+    "RequestError",
     "explain",
     "in_one_sentence",
     "is_text",
@@ -28,6 +28,7 @@ P = ParamSpec("P")
 _REMEDIES = {
     errno.ENOSPC: "the disk is full; make room, then run the same command again",
     errno.EDQUOT: "your disk quota is used up; make room, then run the same command again",
+    errno.EFBIG: "a file may not be that large here; raise the limit with 'ulimit -f unlimited'",
     errno.EROFS: "the disk is read-only; choose another folder",
     errno.EACCES: "permission denied; choose another place, or change its permissions",
     errno.EPERM: "permission denied; choose another place, or change its permissions",
@@ -40,7 +41,7 @@ _REMEDIES = {
     errno.ELOOP: "the links lead round in a circle; remove them",
 }
 # What the machine lacks, rather than what the request got wrong.
-_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE)
+_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE)
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _QUOTED_CHARACTERS = 300
 _REPR = reprlib.Repr()
@@ -121,7 +122,7 @@ def parse_json(text: str) -> Any:
     """The value that JSON text holds.
 
     Raises:
-        RequestError: it is not JSON, an object has a key twice, or a string is not text.
+        ValueError: it is not JSON, an object has a key twice, or a string is not text.
         RecursionError: it is nested too deep.
     """
     value = json.loads(text, object_pairs_hook=_object)
@@ -152,18 +153,3 @@ def is_text(text: str) -> bool:
 def quote(value: Any) -> str:
     """A value from a file, for a message: cut short, since it may be of any size."""
     return _REPR.repr(value)[:_QUOTED_CHARACTERS]
-
-
-def check_writable(path: Path) -> None:
-    """That a file can be put at `path`, before any work is done for it.
-
-    Raises:
-        RequestError: `path` is a folder.
-        OSError: its folder is not there, or nothing can be written into it.
-    """
-    if path.is_dir():
-        raise RequestError(f"{str(path)!r} is a folder; give the name of a file")
-    probe = path.with_name(f".{path.name}.probe")
-    with naming(path):
-        probe.touch()
-        probe.unlink()

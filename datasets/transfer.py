@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from dassl.errors import naming
+from dassl.whole_files import put_in_place
 
 __all__ = ["TIMEOUT_S", "transfer"]
 
@@ -35,7 +36,7 @@ def transfer(url: str, path: Path) -> None:
     except (urllib.error.URLError, HTTPException, TimeoutError) as error:
         raise ConnectionError(f"{type(error).__name__}: {error}") from error
     with naming(path):
-        os.replace(part, path)
+        put_in_place(part, path)
     version.unlink(missing_ok=True)
 
 
@@ -70,5 +71,7 @@ def _receive(response: Any, part: Path, version: Path) -> None:
         while chunk := response.read(_CHUNK):
             file.write(chunk)
             progress.update(len(chunk))
+        file.flush()
+        os.fsync(file.fileno())
     if total is not None and part.stat().st_size != total:
         raise ConnectionError(f"{part.stat().st_size:,} of {total:,} bytes came")

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from dassl.whole_files import write_text
 from demo.world import FIELD, render
-from run_files import write_atomically
 
 __all__ = ["CLASSES", "write_data"]
 
@@ -46,4 +46,4 @@ def write_data(root: Path, seed: int = 0) -> None:
                 path = folder / f"{part}_{number:02d}.png"
                 Image.fromarray(render(rng, *thing, FIELD)).save(path)
                 split[part].append([f"{folder.name}/{path.name}", label, name])
-    write_atomically(json.dumps(split, indent=4), root / "shapes" / "split_shapes.json")
+    write_text(root / "shapes" / "split_shapes.json", json.dumps(split, indent=4))

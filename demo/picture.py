@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 from PIL import Image
 
+from dassl.whole_files import write_whole
 from report.cells import Cell
 from report.plots import COLOURS
 from trainer.published_values import METHOD_NAMES
@@ -26,7 +27,7 @@ def draw(output: Path, table: dict[str, dict[str, Cell]], sheet: dict[str, Path]
     _draw_bars(bars.subplots(), table)
     _draw_sheet(images, sheet)
     path = output / "demo.png"
-    figure.savefig(path, dpi=110)
+    write_whole(path, lambda file: figure.savefig(file, format="png", dpi=110))
     plt.close(figure)
     return path
 

@@ -15,13 +15,15 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from tqdm import trange
 
 from clip import tokenize
 from clip.model import CLIP, Sizes
 from dassl.errors import in_one_sentence
+from dassl.whole_files import write_whole
 from demo.world import COLOURS, SHAPES, SIZE, STUDIO, TEXTURES, render
 from options import Parser, whole_number
 
@@ -133,7 +135,8 @@ def save(model: CLIP, path: Path) -> None:
     rows = tokenize(words).unique()
     state = {k.removeprefix("text."): v.half().contiguous() for k, v in model.state_dict().items()}
     state["token_embedding.weight"] = state["token_embedding.weight"][rows].contiguous()
-    save_file(state | {"token_embedding.rows": rows.int()}, path)
+    content = to_bytes(state | {"token_embedding.rows": rows.int()})
+    write_whole(path, lambda file: file.write(content))
 
 
 def expand(path: Path, out: Path) -> None:
@@ -142,7 +145,8 @@ def expand(path: Path, out: Path) -> None:
     rows, kept = state.pop("token_embedding.rows").long(), state["token_embedding.weight"]
     full = torch.zeros(SIZES.vocab_size, kept.shape[1], dtype=kept.dtype)
     full[rows] = kept
-    save_file(state | {"token_embedding.weight": full}, out)
+    content = to_bytes(state | {"token_embedding.weight": full})
+    write_whole(out, lambda file: file.write(content))
 
 
 @in_one_sentence

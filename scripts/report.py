@@ -12,12 +12,13 @@ refused, nothing is written.
 import sys
 from pathlib import Path
 
+from dassl.errors import in_one_sentence
 from interpreter import require_torch
 
 if __name__ == "__main__":
     require_torch()
 
-from dassl.errors import in_one_sentence
+from dassl.whole_files import write_text
 from options import Parser, whole_numbers
 from report.checks import left_out, refusals, usable
 from report.plots import draw_all
@@ -25,7 +26,6 @@ from report.render import to_csv, to_html, to_latex, to_markdown
 from report.results import read_results
 from report.tables import build_tables
 from report.text import listed, plain, say
-from run_files import write_atomically
 
 
 def build_parser() -> Parser:
@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
     }
     out = args.out or args.folder / "report"
     for name, text in pages.items():
-        write_atomically(text, out / name)
+        write_text(out / name, text)
     say(f"Written to {plain(str(out))}: {listed(pages)}")
     return 1 if found.damaged or any(table.missing for table in tables) else 0
 

@@ -37,6 +37,7 @@ from dassl.utils import (
     tolist_if_not,
 )
 from dassl.utils.meters import read_values
+from dassl.whole_files import remove_partials
 
 __all__ = [
     "AverageMeter",
@@ -126,8 +127,10 @@ class SimpleTrainer(TrainerBase):
         super().train(start, self.max_epoch if max_epoch is None else max_epoch)
 
     def before_train(self) -> None:
-        """Resume if possible, open the tensorboard writer, start the clock."""
+        """Clear away after a kill, resume if possible, open the writer, start the clock."""
         directory = self.cfg.RESUME or self.cfg.OUTPUT_DIR
+        for name in ("", *self.get_model_names()):
+            remove_partials(osp.join(self.output_dir, name))
         self.start_epoch = self.resume_model_if_exist(directory)
         self.init_writer(make_output_folder(self.output_dir, "tensorboard"))
         self.time_start = time.time()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dassl.errors import RequestError
 from dassl.evaluation.build import EVALUATOR_REGISTRY
+from dassl.whole_files import write_whole
 
 
 class EvaluatorBase:
@@ -104,7 +105,7 @@ class Classification(EvaluatorBase):
         rows = matrix.sum(1, keepdims=True)
         matrix = np.divide(matrix, rows, out=np.zeros_like(matrix), where=rows > 0)
         path = os.path.join(self.cfg.OUTPUT_DIR, "cmat.pt")
-        torch.save(matrix, path)
+        write_whole(path, lambda file: torch.save(matrix, file))
         print(f"Confusion matrix is saved to {path}")
 
 

@@ -1,9 +1,12 @@
 """Console output that is also kept in a file."""
 
+import contextlib
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+from dassl.errors import naming
 
 __all__ = ["Logger", "setup_logger"]
 
@@ -23,10 +26,24 @@ class Logger:
             self.file = open(fpath, "w", buffering=1, encoding="utf-8")
 
     def write(self, msg: str) -> int:
-        """Write `msg` to both; returns its length."""
+        """Write `msg` to both; returns its length.
+
+        Raises:
+            OSError: the disk refuses; names the file, which is not written from here on.
+        """
         if self.file is not None and not self.file.closed:
-            self.file.write(msg)
+            self._to_file(self.file, msg)
         return self.console.write(msg)
+
+    def _to_file(self, file: TextIO, msg: str) -> None:
+        try:
+            with naming(file.name):
+                file.write(msg)
+        except OSError:
+            # Else the rest that it keeps is tried again at the program's end, and fails again.
+            with contextlib.suppress(OSError):
+                file.close()
+            raise
 
     def flush(self) -> None:
         """Flush both."""

@@ -12,6 +12,7 @@ from urllib.request import urlretrieve
 
 from dassl.errors import RequestError, parse_json, read_text
 from dassl.utils.pictures import read_image
+from dassl.whole_files import write_text
 
 __all__ = [
     "check_availability",
@@ -59,9 +60,7 @@ def read_json(fpath: str) -> Any:
 
 def write_json(obj: Any, fpath: str) -> None:
     """Write `obj` as JSON with an indent of 4, making the folder."""
-    mkdir_if_missing(os.path.dirname(fpath))
-    with open(fpath, "w", encoding="utf-8") as file:
-        json.dump(obj, file, indent=4, separators=(",", ": "))
+    write_text(fpath, json.dumps(obj, indent=4, separators=(",", ": ")))
 
 
 def num_cores() -> int:

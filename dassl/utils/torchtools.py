@@ -12,15 +12,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from dassl.errors import RequestError, naming
+from dassl.errors import RequestError
 from dassl.utils import torchfile
 from dassl.utils.generators import restore_random_states
 from dassl.utils.restoring import check_checkpoint, check_kinds, restore_schedule, restoring
-from dassl.utils.tools import mkdir_if_missing
+from dassl.whole_files import write_text, write_whole
 
 __all__ = [
     "adjust_learning_rate",
-    "atomic_save",
     "count_num_param",
     "has_checkpoint",
     "init_network_weights",
@@ -35,28 +34,6 @@ __all__ = [
 ]
 
 
-def atomic_save(obj: Any, fpath: str) -> None:
-    """`torch.save` under a temporary name, then rename: the file is whole or does not exist."""
-    folder, name = os.path.split(fpath)
-    partial = os.path.join(folder, f".partial-{os.getpid()}-{name.split('.')[0]}")
-    try:
-        with naming(fpath):
-            with open(partial, "wb") as file:
-                torch.save(obj, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, fpath)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
-
-
-def _atomic_write_text(text: str, fpath: str) -> None:
-    partial = os.path.join(os.path.dirname(fpath), ".partial-pointer")
-    Path(partial).write_text(text, encoding="utf-8")
-    os.replace(partial, fpath)
-
-
 def save_checkpoint(
     state: dict[str, Any],
     save_dir: str,
@@ -69,18 +46,19 @@ def save_checkpoint(
     The default name is `model.pth.tar-<epoch>`; `is_best` also makes `model-best.pth.tar`. Files
     appear whole under their name, the pointer last. A best file is never what a run resumes from.
     """
-    mkdir_if_missing(save_dir)
     if remove_module_from_keys:
         weights = state["state_dict"].items()
         state["state_dict"] = OrderedDict((re.sub(r"^module\.", "", k), v) for k, v in weights)
     name = model_name or f"model.pth.tar-{state['epoch']}"
     fpath = os.path.join(save_dir, name)
-    atomic_save(state, fpath)
+    write_whole(fpath, lambda file: torch.save(state, file))
     print(f"Checkpoint saved to {fpath}")
     if name != "model-best.pth.tar":
-        _atomic_write_text(f"{name}\n", os.path.join(save_dir, "checkpoint"))
+        write_text(os.path.join(save_dir, "checkpoint"), f"{name}\n")
     if is_best:
-        shutil.copy(fpath, os.path.join(save_dir, "model-best.pth.tar"))
+        best = os.path.join(save_dir, "model-best.pth.tar")
+        with open(fpath, "rb") as source:
+            write_whole(best, lambda file: shutil.copyfileobj(source, file))
 
 
 def load_checkpoint(fpath: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""24 real runs, killed at ten random moments; Ray with a node that dies; SLURM."""
+"""24 real runs, killed at ten random moments; two schedulers; Ray with a node that dies; SLURM."""
 
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY, write_eurosat
-from recording import WATCHDOG_S, wait_until
+from recording import SMALL, WATCHDOG_S, clean_environment, recorded, wait_until
 from scripts import report
 
 pytestmark = pytest.mark.slow
@@ -104,6 +105,41 @@ def test_two_schedulers_give_the_same_csv(two_roots, clip_file, undisturbed, tmp
     assert final_csv(tmp_path) == undisturbed
     for console in tmp_path.rglob("console.txt"):
         assert console.read_text().count("Results are in") == 1
+
+
+CONTAINER = ["unshare", "--pid", "--fork", "--mount-proc", "--uts", "sh", "-c"]
+# A sibling user namespace hides its processes behind hidepid, and may write the same files.
+HIDDEN = ["unshare", "--user", "--map-root-user"]
+TWO_WITHIN = """
+mount -t proc -o hidepid=2 proc /proc
+"$@" & first=$!
+"$@" & second=$!
+wait $first && wait $second
+"""
+
+
+def in_two_containers(words):
+    return [[*CONTAINER, 'hostname node && exec "$@"', "sh", *words]] * 2
+
+
+def behind_hidepid(words):
+    return [[*CONTAINER, TWO_WITHIN, "sh", *HIDDEN, *words]]
+
+
+@pytest.mark.parametrize("where", [in_two_containers, behind_hidepid])
+def test_schedulers_that_cannot_see_each_other_do_no_run_twice(where, recorder, tmp_path):
+    if subprocess.run([*CONTAINER, shlex.join([*HIDDEN, "true"])], check=False).returncode:
+        pytest.skip("no right to make namespaces here")
+    python = Path(recorder["PYTHON"])
+    # Runs that overlap: each scheduler finds those of the other under way.
+    python.write_text(python.read_text().replace("shift\n", "shift\nsleep 2\n", 1))
+    options = [*SMALL[:3], "--seeds", "1,2,3", "--output", str(tmp_path / "out"), "--per-gpu", "2"]
+    words = [sys.executable, "scripts/sweep.py", *options]
+    environment = clean_environment(**recorder)
+    both = [subprocess.Popen(line, cwd=REPOSITORY, env=environment) for line in where(words)]
+    assert [process.wait(timeout=WATCHDOG_S) for process in both] == [0] * len(both)
+    folders = [call[call.index("--output-dir") + 1] for call in recorded(recorder)]
+    assert len(folders) == len(set(folders)) == 12
 
 
 @pytest.fixture(scope="module")

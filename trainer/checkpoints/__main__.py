@@ -10,7 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dassl.errors import RequestError, check_writable, in_one_sentence
+from dassl.errors import in_one_sentence
+from dassl.whole_files import check_writable, write_whole
 from options import Parser
 from trainer.checkpoints.find import find_checkpoint, read_checkpoint, run_metadata
 from trainer.checkpoints.identity import KEY, Identity, plain_settings, seal
@@ -24,10 +25,10 @@ def export(path: str, out: Path, epoch: int | None = None) -> tuple[int, int]:
     """Write what was learned as .safetensors, with what rebuilds the model; (bytes before, after).
 
     Raises:
-        RequestError: the checkpoint is not MMRL's or MMRL++'s, or `out` cannot be written.
+        RequestError: the checkpoint is not MMRL's or MMRL++'s.
+        OSError: `out` cannot be written.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     source = find_checkpoint(path, epoch)
     checkpoint = read_checkpoint(source)
@@ -45,10 +46,9 @@ def export(path: str, out: Path, epoch: int | None = None) -> tuple[int, int]:
     elif known := run_metadata(checkpoint, path):
         config = plain_settings(known["config"])  # no folder of this machine
         metadata |= known | {"config": config, "backbone": config.get("MODEL.BACKBONE.NAME", "")}
-    try:
-        save_file(learned, out, metadata={"mmrl": json.dumps(metadata), **stored})
-    except SafetensorError as error:
-        raise RequestError(f"Cannot write {str(out)!r}: {error}") from error
+    # As bytes: the library's own writer gives the disk's refusals no number, and no file's name.
+    content = save(learned, metadata={"mmrl": json.dumps(metadata), **stored})
+    write_whole(out, lambda file: file.write(content))
     return source.stat().st_size, out.stat().st_size
 
 

@@ -18,11 +18,11 @@ from dassl.utils import torchfile
 from dassl.utils.generators import restore_random_states
 from dassl.utils.restoring import check_checkpoint, check_kinds, restore_schedule, restoring
 from dassl.utils.torchtools import (
-    atomic_save,
     has_checkpoint,
     load_checkpoint,
     newest_readable_checkpoint,
 )
+from dassl.whole_files import write_whole
 from run_files import EVALUATED, RunResults
 from trainer.checkpoints.find import MODEL_NAME, check_weights
 from trainer.checkpoints.identity import KEY, Identity, check_digest, first_difference, seal
@@ -95,8 +95,7 @@ def take_best(models: str, directory: str) -> None:
         source = os.path.join(models, MODEL_NAME, BEST_FILE)
     target = os.path.join(directory or ".", MODEL_NAME, BEST_FILE)
     if os.path.isfile(source) and not os.path.exists(target):
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        atomic_save(load_checkpoint(source), target)
+        write_whole(target, lambda file: file.write(Path(source).read_bytes()))
 
 
 def _check_whole(state: dict[str, Any], path: str) -> None:
@@ -238,8 +237,8 @@ class ResumeFile:
 
     def save(self, state: dict[str, Any], identity: Identity) -> None:
         """Replace the file by `state`, of the run with this identity."""
-        Path(self.path).parent.mkdir(parents=True, exist_ok=True)
-        atomic_save(seal(state, identity), self.path)
+        sealed = seal(state, identity)
+        write_whole(self.path, lambda file: torch.save(sealed, file))
 
     def load(self, wanted: Identity) -> dict[str, Any]:
         """What was saved.

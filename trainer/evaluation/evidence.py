@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from run_files import write_atomically
+from dassl.whole_files import write_text, write_whole
 
 __all__ = [
     "PREDICTIONS_FILE",
@@ -95,7 +95,7 @@ def write_confusion(counts: Tensor, classnames: Sequence[str], directory: str) -
 def _write_csv(rows: list[list], path: Path) -> Path:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    write_atomically(text.getvalue(), path)
+    write_text(path, text.getvalue())
     return path
 
 
@@ -114,5 +114,5 @@ def _draw(counts: Tensor, classnames: Sequence[str], path: Path) -> None:
         axes.set_yticks(range(len(classnames)), classnames, fontsize=7)
     axes.set(xlabel="prediction", ylabel="truth")
     figure.colorbar(image, ax=axes, shrink=0.7, label="share of the true class")
-    figure.savefig(path, dpi=110)
+    write_whole(path, lambda file: figure.savefig(file, format="png", dpi=110))
     pyplot.close(figure)

@@ -11,7 +11,8 @@ import torch
 from yacs.config import CfgNode
 
 from dassl.utils.tools import system_lines
-from run_files import RESULTS_FILE, RunResults, write_atomically
+from dassl.whole_files import write_text
+from run_files import RESULTS_FILE, RunResults
 from trainer.checkpoints.identity import Identity, seal
 from trainer.checkpoints.settings import OF_TRAINING
 from trainer.config import flatten
@@ -21,7 +22,7 @@ __all__ = ["collect_results", "device_name", "write_resolved_config"]
 
 def write_resolved_config(cfg: CfgNode) -> None:
     """The config as it came out of all sources, as `OUTPUT_DIR/config.yaml`."""
-    write_atomically(cfg.dump(), Path(cfg.OUTPUT_DIR, "config.yaml"))
+    write_text(Path(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump())
 
 
 def collect_results(

@@ -86,8 +86,10 @@ def build_step(
 ) -> Callable[[], None]:
     """A training step with AdamW, or the evaluation of a batch with text features at hand."""
     fast, tokens = build_model(method, num_classes, device)
-    learned = list(fast.learned().values())
     model: MMRLModel | PlainModel = fast if form == "fast" else PlainModel(fast, tokens)
+    learned = list(fast.learned().values())
+    if isinstance(model, PlainModel):
+        learned = model.learner.parameters()
     model.train(mode == "train")
     images = torch.randn(batch, 3, 224, 224, device=device)
     labels = torch.arange(batch, device=device) % num_classes

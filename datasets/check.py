@@ -74,7 +74,7 @@ def check_own(root: Path, csv: str = "", names: str = "", deep: bool = False) ->
     and DATASET.CLASSNAMES.
     """
     cfg = CfgNode({"ROOT": str(root), "CSV": csv, "CLASSNAMES": names, "NUM_SHOTS": -1})
-    cfg.update(SUBSAMPLE_CLASSES="all", OFFICIAL_LISTS=False, FEWSHOT_CACHE=False)
+    cfg.update(LABEL="", SUBSAMPLE_CLASSES="all", OFFICIAL_LISTS=False, FEWSHOT_CACHE=False)
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said):

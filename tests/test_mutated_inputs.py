@@ -189,7 +189,7 @@ def try_results(rng, root):
     if rng.random() < 0.02:  # drawing takes a second
         assert report.main([str(root / "runs"), "--partial", "--out", str(root / "out")]) < 3
     found = RunResults.read(folder)
-    for result in read_results(root / "runs"):
+    for result in read_results(root / "runs").results:
         assert 0 <= result.accuracy <= 100
         assert isinstance(result.dataset, str)
         assert result.accuracy == found.values["accuracy"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlretrieve
 
-from dassl.errors import RequestError, parse_json, read_text
+from dassl.errors import RequestError, is_text, parse_json, read_text
 from dassl.utils.pictures import read_image
 from dassl.whole_files import write_text
 
@@ -49,13 +49,18 @@ def read_json(fpath: str) -> Any:
     """The object in a JSON file.
 
     Raises:
-        RequestError: it is not JSON, or a key is there twice; the message has the path.
+        RequestError: it is not JSON, a key is there twice, or a string is not text; the message
+            has the path.
     """
     text = read_text(Path(fpath))
     try:
-        return parse_json(text)
+        value = parse_json(text)
+        # Half a surrogate pair can come from an escape alone.
+        if "\\ud" in text.lower() and not is_text(json.dumps(value, ensure_ascii=False)):
+            raise ValueError("a string has half of a surrogate pair, which is no character")
     except (ValueError, RecursionError) as error:
         raise RequestError(f"{fpath!r} is not sound JSON ({error}). Get the file again.") from error
+    return value
 
 
 def write_json(obj: Any, fpath: str) -> None:

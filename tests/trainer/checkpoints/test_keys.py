@@ -50,7 +50,9 @@ def test_best_comes_before_last_and_an_epoch_before_both(tmp_path):
         find_checkpoint(str(tmp_path), epoch=3)
     file = str(folder / "model.pth.tar-2")
     assert find_checkpoint(file, epoch=2).name == "model.pth.tar-2"
-    with pytest.raises(ValueError, match=r"--load-epoch 10 chooses a file of a run folder"):
+    with pytest.raises(
+        ValueError, match=r"--load-epoch 10 chooses among the checkpoints of a folder"
+    ):
         find_checkpoint(file, epoch=10)
     with pytest.raises(ValueError, match=r"--load-epoch takes the number of an epoch, from 1, got"):
         find_checkpoint(str(tmp_path), epoch=-3)

@@ -138,10 +138,10 @@ def check_options(args: argparse.Namespace) -> None:
         raise RequestError("--load-epoch needs --model-dir with the run to evaluate")
 
 
-def prepare(args: argparse.Namespace, held: ExitStack) -> tuple[Any, dict[str, str]]:
+def prepare(args: argparse.Namespace, held: ExitStack | None = None) -> tuple[Any, dict[str, str]]:
     """Resolve the config and build its trainer: (trainer, origins of the values).
 
-    `held` keeps other commands out of the folder until it is closed.
+    `held`, if given, keeps other commands out of the folder until it is closed.
 
     Raises:
         RequestError, FileNotFoundError: one sentence that says what is wrong and what to do.
@@ -171,7 +171,8 @@ def prepare(args: argparse.Namespace, held: ExitStack) -> tuple[Any, dict[str, s
     if cfg.DETERMINISTIC:
         use_deterministic_operations()
     if not has_results:
-        held.enter_context(alone_in(cfg.OUTPUT_DIR))
+        if held is not None:
+            held.enter_context(alone_in(cfg.OUTPUT_DIR))
         setup_logger(cfg.OUTPUT_DIR)
     describe(args, cfg, origins)
     if args.eval_only and args.model_dir:

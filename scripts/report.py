@@ -12,12 +12,12 @@ refused, nothing is written.
 import sys
 from pathlib import Path
 
-from dassl.errors import in_one_sentence
 from interpreter import require_torch
 
 if __name__ == "__main__":
     require_torch()
 
+from dassl.errors import in_one_sentence
 from dassl.whole_files import write_text
 from options import Parser, whole_numbers
 from report.checks import left_out, refusals, usable

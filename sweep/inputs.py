@@ -5,7 +5,7 @@ Both may have been replaced behind the same name since: such a run is not the on
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dassl.errors import RequestError
@@ -25,7 +25,7 @@ def inputs_of_finished(runs: Sequence[Run], settings: Settings) -> dict[str, Inp
     """
     if complaint():  # configs cannot be resolved here, nor compared
         return {}
-    present = Present()
+    present = Present({run.output: run for run in runs})
     finished = [run for run in runs if _says_what_it_is(run, settings)]
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         return {run.output: present.inputs(run, settings) for run in finished}
@@ -42,7 +42,8 @@ def _says_what_it_is(run: Run, settings: Settings) -> bool:
 class Present:
     """Reads each CLIP once, and each draw once for all methods."""
 
-    def __init__(self) -> None:
+    def __init__(self, runs: Mapping[str, Run]) -> None:
+        self._runs = runs  # by output
         self._clips: dict[str, str] = {}
         self._draws: dict[str, str] = {}
 
@@ -53,10 +54,12 @@ class Present:
             RequestError: the backbone's file is not one of a CLIP.
         """
         try:
-            cfg = config_of(run, settings)
+            clip = self._clip(config_of(run, settings))
         except RequestError:
             return Inputs()  # the run's outcome will say so
-        return Inputs(self._draw(cfg), self._clip(cfg))
+        # An evaluation's results carry the draw that the model was trained on.
+        trained = self._runs.get(run.model) if run.model else run
+        return Inputs(self._draw(config_of(trained, settings)) if trained else "", clip)
 
     def _clip(self, cfg: Any) -> str:
         from trainer.backbone import fingerprint_of

@@ -85,7 +85,15 @@ def test_zero_shot_trainer_evaluates(eurosat_root, clip_file, tmp_path):
     assert json.loads((tmp_path / "results.json").read_text())["total"] == 30
 
 
-@pytest.mark.parametrize("prec", ["fp32", "amp", "bf16", "fp16"])
+# No branch asks for both, so the fast suite has each method and each precision, not all pairs.
+@pytest.mark.parametrize(
+    ("method", "prec"),
+    [
+        *[("MMRLpp", "amp"), ("MMRL", "bf16"), ("MMRLpp", "fp16")],
+        *[pytest.param("MMRL", prec, marks=pytest.mark.slow) for prec in ("fp32", "amp", "fp16")],
+        *[pytest.param("MMRLpp", prec, marks=pytest.mark.slow) for prec in ("fp32", "bf16")],
+    ],
+)
 def test_every_precision_trains_on_a_cpu(prec, method, eurosat_root, clip_file, tmp_path):
     arguments = train_arguments(eurosat_root, tmp_path, clip_file, method)
     options = [f"TRAINER.{method}.PREC", prec, "OPTIM.MAX_EPOCH", "1", "OPTIM.LR", "1e-5"]
@@ -120,11 +128,18 @@ def run_until_killed(epochs, arguments):
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
-@pytest.mark.parametrize("epochs", [1, 3])
+@pytest.mark.parametrize(
+    ("method", "epochs"),
+    [
+        ("MMRLpp", 1),
+        *[pytest.param("MMRL", epochs, marks=pytest.mark.slow) for epochs in (1, 3)],
+        pytest.param("MMRLpp", 3, marks=pytest.mark.slow),
+    ],
+)
 def test_killed_and_started_again_ends_with_the_same_parameters(
     method, epochs, eurosat_root, clip_file, tmp_path
 ):
-    options = ["OPTIM.MAX_EPOCH", "5"]
+    options = ["OPTIM.MAX_EPOCH", f"{epochs + 2}"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     run_until_killed(epochs, [*train_arguments(eurosat_root, cut, clip_file, method), *options])
     assert ResumeFile(str(cut)).exists()
@@ -134,7 +149,7 @@ def test_killed_and_started_again_ends_with_the_same_parameters(
         stdout, stderr = process.communicate()
         assert process.returncode == 0, stderr
         assert ("will resume training" in stdout) == (out == cut)
-    assert_equal_states(learned(cut, 5), learned(whole, 5))
+    assert_equal_states(learned(cut, epochs + 2), learned(whole, epochs + 2))
     one, two = (json.loads((out / "results.json").read_text()) for out in (cut, whole))
     assert (one["accuracy"], one["macro_f1"]) == (two["accuracy"], two["macro_f1"])
     assert not (cut / "resume.pt").exists()

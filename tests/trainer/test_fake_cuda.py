@@ -32,8 +32,15 @@ PRODUCTS = {  # PREC or TEST.PREC: what the encoders' matrices are in
 PROMPTS = tokenize(["a photo of a cat.", "a photo of a river bank.", "a photo of a dog."])
 CUDA = torch.device("cuda")
 
+# Precision and method share no branch, so the fast suite has each of both, the slow one all pairs.
+FAST = {("MMRL", "amp"), ("MMRL", "bf16"), ("MMRLpp", "fp32"), ("MMRLpp", "fp16")}
 every_model = pytest.mark.parametrize(
-    ("method", "prec"), [(method, prec) for method in ("MMRL", "MMRLpp") for prec in PRODUCTS]
+    ("method", "prec"),
+    [
+        pytest.param(method, prec, marks=() if (method, prec) in FAST else pytest.mark.slow)
+        for method in ("MMRL", "MMRLpp")
+        for prec in PRODUCTS
+    ],
 )
 
 

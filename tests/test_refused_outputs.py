@@ -19,9 +19,7 @@ def programs(eurosat_root, clip_file, tmp_path_factory):
 
     def training(out, *more):
         arguments = [*train_arguments(eurosat_root, out, clip_file), "OPTIM.MAX_EPOCH", "1"]
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("dassl.utils.collect_env_info", str)  # asks a dozen programs
-            return train.main([*arguments, "TASK", "FS", "DATASET.NUM_SHOTS", "1", *more])
+        return train.main([*arguments, "TASK", "FS", "DATASET.NUM_SHOTS", "1", *more])
 
     run = tmp_path_factory.mktemp("trained") / "run"
     evidence = [f"TEST.{key}" for key in ("PREDICTIONS", "PER_CLASS_RESULT", "COMPUTE_CMAT")]

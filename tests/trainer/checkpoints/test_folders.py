@@ -19,16 +19,7 @@ from trainer.checkpoints.pictures import hash_pictures
 from trainer.checkpoints.settings import changes_numbers, is_circumstance
 from trainer.config import extend_cfg, flatten
 
-pytestmark = pytest.mark.usefixtures("no_report_of_the_machine")
 MODEL = "MultiModalRepresentationLearner"
-
-
-@pytest.fixture(scope="module")
-def no_report_of_the_machine():
-    """torch's report takes a second a start, and is no matter here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dassl.utils.collect_env_info", str)
-        yield
 
 
 def default_keys():

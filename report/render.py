@@ -154,6 +154,8 @@ figure { margin: 1rem 0; min-width: 0 } svg { width: 100%; height: auto; backgro
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)) }
 .compare { font-size: .875rem } .compare th { font-weight: 500 }
 .compare th, .compare td { padding: .3rem .45rem }
+.compare th[scope=col], .compare th[scope=row] { max-width: 14rem; white-space: normal;
+  overflow-wrap: break-word }
 .compare th:first-child { position: sticky; left: 0; background: Canvas }
 .part th { font-style: italic; text-align: left }
 @media print { body { max-width: none; font-size: 11px } h2 { break-after: avoid }
@@ -164,7 +166,7 @@ figure { margin: 1rem 0; min-width: 0 } svg { width: 100%; height: auto; backgro
   .cards th, .cards td { border: 0; padding: .15rem 0; white-space: normal }
   .cards td { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 .75rem }
   .cards td::before { content: attr(data-label); opacity: .7 } small { flex-basis: 100% }
-  .compare th[scope=row] { max-width: 8.5rem; white-space: normal } }
+  .compare th[scope=col], .compare th[scope=row] { max-width: 8.5rem } }
 """
 )
 

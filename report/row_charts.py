@@ -66,7 +66,7 @@ def base_and_novel(tables: Sequence[Table], colours: Mapping[str, str]) -> str:
                 **_ERROR,
             )  # fmt: skip
     axes.grid(axis="x", lw=0.4)
-    axes.set_xlabel("accuracy, %; filled: base, open: novel", fontsize=10)
+    figure.supxlabel("accuracy, %; filled: base, open: novel", fontsize=10)
     add_legend(figure, [axes])
     return svg_of(figure)
 

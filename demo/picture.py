@@ -14,7 +14,7 @@ from PIL import Image
 
 from dassl.whole_files import write_whole
 from report.cells import Cell
-from report.plots import COLOURS
+from report.palette import BAD, COLOURS, GOOD
 from trainer.published_values import METHOD_NAMES
 
 __all__ = ["draw"]
@@ -75,4 +75,4 @@ def _draw_cell(cell: Axes, row: dict[str, str]) -> None:
     cell.set_xticks([])
     cell.set_yticks([])
     text = row["predicted"] if is_right else f"{row['predicted']}\n({row['label']})"
-    cell.set_title(text, fontsize=6.5, color="#2d6a4f" if is_right else "#c1121f")
+    cell.set_title(text, fontsize=6.5, color=GOOD if is_right else BAD)

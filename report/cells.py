@@ -9,6 +9,7 @@ from report.text import listed
 from trainer.published_values import METHOD_NAMES
 
 __all__ = [
+    "UNTRAINED",
     "Cell",
     "Column",
     "Protocol",
@@ -20,6 +21,7 @@ __all__ = [
     "shots_text",
 ]
 
+UNTRAINED = "ZeroshotCLIP"  # the trainer whose figures do not depend on shots
 NEAR_POINTS = 2.0
 
 
@@ -129,6 +131,7 @@ class Table(NamedTuple):
     backbone: str = ""  # empty: not recorded
     is_published: bool = True  # of the papers' data sets
     is_validation: bool = False  # figures of the validation pictures
+    is_comparable: bool = False  # the papers' numbers are of such runs
     notes: tuple[str, ...] = ()  # sentences that a reader of the table needs
 
     @property
@@ -142,12 +145,17 @@ class Table(NamedTuple):
         return METHOD_NAMES.get(self.trainer, self.trainer)
 
     @property
+    def setting(self) -> tuple[str, ...]:
+        """What all rows and columns have in common, as people call it."""
+        shots = shots_text(self.shots) if self.shots else ""
+        validation = "validation pictures" if self.is_validation else ""
+        return tuple(part for part in (shots, self.backbone, validation) if part)
+
+    @property
     def caption(self) -> str:
-        """Title, method, shots, and what else all rows have in common."""
-        shots = shots_text(*([self.shots] if self.shots else (c.shots for c in self.columns)))
-        parts = [self.title, self.method, shots, self.backbone]
-        parts += ["validation pictures"] if self.is_validation else []
-        return ", ".join(part for part in parts if part)
+        """Title, method, shots, and the rest of the setting."""
+        shots = [] if self.shots else [shots_text(*(column.shots for column in self.columns))]
+        return ", ".join((self.title, self.method, *shots, *self.setting))
 
     @property
     def missing(self) -> list[str]:

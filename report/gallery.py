@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from dassl.utils import read_image
+from report.palette import PAGE_COLOURS
 from report.text import in_html
 
 __all__ = ["to_page"]
 
-STYLE = """
-:root { color-scheme: light dark; --bar: #2a6f97; --line: #8886; --good: #2d6a4f; --bad: #b3261e }
-@media (prefers-color-scheme: dark) { :root { --bar: #61a5c2; --good: #74c69d; --bad: #ff8a80 } }
+STYLE = (
+    PAGE_COLOURS
+    + """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 0 auto; max-width: 75rem; padding: 1rem }
 main { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)) }
 article { border: 1px solid var(--line); border-radius: .5rem; padding: .75rem; min-width: 0 }
@@ -26,6 +27,7 @@ h2 { font-size: .85rem; margin: .4rem 0; overflow-wrap: anywhere; font-weight: 5
 .right { color: var(--good) } .wrong { color: var(--bad) }
 @media print { article { break-inside: avoid } main { grid-template-columns: repeat(3, 1fr) } }
 """
+)
 
 
 def to_page(rows: Sequence[Any], reads: str) -> str:

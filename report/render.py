@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterable, Sequence
 
 from report.cells import Cell, Column, Table, seeds_text
+from report.palette import PAGE_COLOURS
 from report.text import in_csv, in_html, in_latex, in_markdown
 
 __all__ = ["to_csv", "to_html", "to_latex", "to_markdown"]
@@ -137,9 +138,9 @@ def _latex(cell: Cell | None) -> str:
     return f"{in_latex(_figure(cell))}{published}"
 
 
-STYLE = """
-:root { color-scheme: light dark; --line: #8886; --good: #2d6a4f; --near: #9a6700; --bad: #b3261e }
-@media (prefers-color-scheme: dark) { :root { --good: #74c69d; --near: #e3b341; --bad: #ff8a80 } }
+STYLE = (
+    PAGE_COLOURS
+    + """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 62rem; padding: 1rem }
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.5rem }
 .scroll { overflow-x: auto } table { border-collapse: collapse; width: 100% }
@@ -147,32 +148,57 @@ th, td { border-bottom: 1px solid var(--line); padding: .35rem .6rem; text-align
   vertical-align: top; white-space: nowrap }
 th:first-child, td:first-child { text-align: left } small { display: block; opacity: .85 }
 .inside { color: var(--good) } .near { color: var(--near) } .outside { color: var(--bad) }
-figure { margin: 1rem 0 } svg { max-width: 100%; height: auto; background: #fff }
+figure { margin: 1rem 0; min-width: 0 } svg { width: 100%; height: auto; background: #fff }
+.lead { max-width: 36rem } figcaption { margin-bottom: .5rem }
+.figures { display: grid; gap: 1rem; margin-top: 2.5rem; align-items: start;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)) }
+.compare { font-size: .875rem } .compare th { font-weight: 500 }
+.compare th, .compare td { padding: .3rem .45rem }
+.compare th[scope=col], .compare th[scope=row] { max-width: 14rem; white-space: normal;
+  overflow-wrap: break-word }
+.compare th:first-child { position: sticky; left: 0; background: Canvas }
+.part th { font-style: italic; text-align: left }
 @media print { body { max-width: none; font-size: 11px } h2 { break-after: avoid }
   figure, tr { break-inside: avoid } .scroll { overflow: visible } }
-@media screen and (max-width: 40rem) { thead { display: none } tr, tr > * { display: block }
-  tr { border-bottom: 1px solid var(--line); padding: .5rem 0 }
-  th, td { border: 0; padding: .15rem 0; white-space: normal }
-  td { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 .75rem }
-  td::before { content: attr(data-label); opacity: .7 } small { flex-basis: 100% } }
+@media screen and (max-width: 40rem) { .figures { display: block }
+  .cards thead { display: none } .cards tr, .cards tr > * { display: block }
+  .cards tr { border-bottom: 1px solid var(--line); padding: .5rem 0 }
+  .cards th, .cards td { border: 0; padding: .15rem 0; white-space: normal }
+  .cards td { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 .75rem }
+  .cards td::before { content: attr(data-label); opacity: .7 } small { flex-basis: 100% }
+  .compare th[scope=col], .compare th[scope=row] { max-width: 8.5rem } }
 """
+)
 
 
 def to_html(
-    tables: Sequence[Table], figures: Iterable[tuple[str, str]], remarks: Sequence[str] = ()
+    tables: Sequence[Table],
+    figures: Iterable[tuple[str, str]],
+    remarks: Sequence[str] = (),
+    comparison: str = "",
 ) -> str:
-    """One page with everything in it; `figures` are (caption, svg)."""
-    parts = [f"<p>{in_html(legend)}</p>" for legend in _legends(tables)]
+    """One page with everything in it: it leads with the first of `figures`, (caption, svg) each.
+
+    `comparison` is a section, as HTML.
+    """
+    drawn = [_html_figure(caption, svg) for caption, svg in figures]
+    parts = [f"<div class=lead>{figure}</div>" for figure in drawn[:1]]
     parts.extend(f"<p class=outside>{in_html(remark)}</p>" for remark in remarks)
+    parts.append(comparison)
+    parts.extend(f"<p>{in_html(legend)}</p>" for legend in _legends(tables))
     parts.extend(map(_html_table, tables))
-    for caption, svg in figures:
-        parts.append(f"<figure><figcaption>{in_html(caption)}</figcaption>{svg}</figure>")
+    if drawn[1:]:
+        parts.append(f"<div class=figures>{''.join(drawn[1:])}</div>")
     return (
         "<!doctype html><html lang=en><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width, initial-scale=1'>"
         f"<title>MMRL results</title><style>{STYLE}</style>"
         f"<body><h1>Results beside the papers'</h1>{''.join(parts)}</body></html>\n"
     )
+
+
+def _html_figure(caption: str, svg: str) -> str:
+    return f"<figure><figcaption>{in_html(caption)}</figcaption>{svg}</figure>"
 
 
 def _html_table(table: Table) -> str:
@@ -187,7 +213,7 @@ def _html_table(table: Table) -> str:
         shown = "".join(_html_cell(column, row.cells.get(column)) for column in table.columns)
         rows.append(f"<tr><th scope=row>{in_html(row.name)}</th>{shown}</tr>")
     body = f"<thead><tr><td></td>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
-    parts.append(f"<div class=scroll><table>{body}</table></div>")
+    parts.append(f"<div class='scroll cards'><table>{body}</table></div>")
     return "".join(parts)
 
 

@@ -7,7 +7,7 @@ from statistics import mean
 from typing import NamedTuple
 
 from datasets.catalog import CATALOG, VARIANTS
-from report.cells import Cell, Column, Protocol, Row, RowKind, Table, shots_text
+from report.cells import UNTRAINED, Cell, Column, Protocol, Row, RowKind, Table, shots_text
 from report.paper import AVERAGED, BACKBONE, SHOTS, Paper, Published
 from report.results import Result
 from report.text import listed, plain
@@ -17,7 +17,7 @@ __all__ = ["SOURCE", "Group", "Runs", "grouped", "protocols_of"]
 
 SOURCE = "imagenet"  # of both protocols that evaluate elsewhere
 _ORDER = [entry.config for entry in CATALOG]  # the papers'
-_UNTRAINED = "ZeroshotCLIP"  # whose figures do not depend on shots
+_BASE_ONLY = {"LinearProbe", "TipAdapter", "TipAdapterF"}  # know no class beyond the trained ones
 
 
 class Group(NamedTuple):
@@ -107,7 +107,7 @@ class Runs(NamedTuple):
     def is_comparable(self) -> bool:
         """Whether the papers' numbers are of such runs."""
         group = self.group
-        shots = {0, SHOTS} if group.trainer != _UNTRAINED else {group.shots}
+        shots = {0, SHOTS} if group.trainer != UNTRAINED else {group.shots}
         is_other = group.backbone not in ("", BACKBONE) and not self.has_file
         return (
             group.is_published and group.shots in shots and not is_other and not group.is_validation
@@ -117,6 +117,11 @@ class Runs(NamedTuple):
     def has_file(self) -> bool:
         """Whether the CLIP is of a file, which may be the papers' as well as any other."""
         return bool(PurePath(self.group.backbone).suffix)
+
+    @property
+    def is_base_only(self) -> bool:
+        """Whether new classes are beyond the method, so that none of their runs is missing."""
+        return self.group.trainer in _BASE_ONLY and all(r.subsample != "new" for r in self.results)
 
     def by_seed(self, **wanted: object) -> dict[int, float]:
         """Seed -> accuracy of the runs with these fields."""
@@ -167,7 +172,8 @@ class Runs(NamedTuple):
         group = self.group
         return Table(
             group.protocol, group.trainer, tuple(columns), tuple(rows), group.shots,
-            group.backbone, group.is_published, group.is_validation, tuple(self.notes(rows)),
+            group.backbone, group.is_published, group.is_validation, self.is_comparable,
+            tuple(self.notes(rows)),
         )  # fmt: skip
 
     def notes(self, rows: Sequence[Row]) -> list[str]:

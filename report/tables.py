@@ -38,10 +38,23 @@ def build_tables(results: Iterable[Result], seeds: Sequence[int], partial: bool)
 
 
 def _base_to_novel(runs: Runs) -> Table:
+    if runs.is_base_only:
+        return _base_alone(runs)
     rows = [_pair_row(runs, dataset) for dataset in runs.datasets]
     if runs.may_average(rows):
         rows += _pair_averages(runs, rows)
     return runs.table((BASE, NOVEL, H), rows)
+
+
+def _base_alone(runs: Runs) -> Table:
+    """Of a method that cannot tell classes apart that it has not been trained on."""
+    rows = []
+    for dataset in runs.datasets:
+        cell = runs.cell(dataset, BASE, runs.by_seed(dataset=dataset, subsample="base"))
+        rows.append(Row(dataset, RowKind.DATASET, {BASE: cell}))
+    if runs.may_average(rows):
+        rows.append(runs.average("average", (BASE,), rows))
+    return runs.table((BASE,), rows)
 
 
 def _pair_row(runs: Runs, dataset: str) -> Row:

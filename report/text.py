@@ -7,6 +7,7 @@ markup, or a terminal as a command.
 import html
 import re
 import sys
+import unicodedata
 from typing import TextIO
 
 __all__ = ["in_csv", "in_html", "in_latex", "in_markdown", "in_plot", "listed", "plain", "say"]
@@ -25,6 +26,9 @@ _LATEX = {
     "*": "{*}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
+# Letters beyond ASCII that pdflatex has in every font encoding: these, and those with one accent.
+_LATEX_LETTERS = set("ßæøœłıÆØŒŁ")
+_LATEX_ACCENTS = set("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327")
 _MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {c: f"\\{c}" for c in "\\|`*[]$~#"}
 # Between letters or digits an underscore is one, as in fgvc_aircraft.
 _MARKDOWN_RULE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
@@ -42,8 +46,16 @@ def in_markdown(text: str) -> str:
 
 
 def in_latex(text: str) -> str:
-    """Text of a table's cell or a caption."""
-    return "".join(_LATEX.get(c, c) for c in plain(text))
+    """Text of a table's cell or a caption; a letter that pdflatex lacks is spelt: U+9CE5."""
+    return "".join(_LATEX.get(c, c if _is_in_latex(c) else f"U+{ord(c):04X}") for c in plain(text))
+
+
+def _is_in_latex(character: str) -> bool:
+    if character.isascii() or character in _LATEX_LETTERS:
+        return True
+    apart = unicodedata.normalize("NFD", character)  # the letter, and then its accents
+    is_accented = len(apart) == 2 and apart[0].isascii() and apart[1] in _LATEX_ACCENTS
+    return character <= "\u017f" and is_accented
 
 
 def in_html(text: str) -> str:

@@ -7,6 +7,12 @@ from datasets.catalog import CATALOG
 from run_files import RESULTS_FILE, RunResults
 from scripts import report
 
+# Names of users' own choice.
+NASTY = [
+    "a|b", "50%_off & more", "#1 {x}", "C:\\pics\\new", "<script>alert('1')</script>",
+    "two\nlines", "Vögel 鳥", "\x1b[31mred\x1b[0m", "=1+2", "+1", "-1", "@SUM(A1)", "$\\no{$",
+    "a$b", "_x_", "[b] *", "\ud800", "\u202eright to left", "~", '" onmouseover="x', "`ls`", "-->",
+]  # fmt: skip
 NAMES = {entry.config: entry.name for entry in CATALOG}
 
 

@@ -115,6 +115,19 @@ def test_help_answers_without_importing_torch(program):
     assert "torch" not in imported
 
 
+@pytest.mark.parametrize(
+    "path", sorted((REPOSITORY / "scripts").glob("[!_]*.py")), ids=lambda p: p.name
+)
+def test_scripts_started_by_their_path_find_the_repository_first(path):
+    ours = {*PACKAGES, "options", "run_files", "train", "predict", "interpreter"}
+    imports = [
+        n for n in ast.parse(path.read_text()).body if isinstance(n, ast.Import | ast.ImportFrom)
+    ]
+    names = [n.module if isinstance(n, ast.ImportFrom) else n.names[0].name for n in imports]
+    found = [name for name in names if name.split(".")[0] in ours]
+    assert found[:1] in ([], ["interpreter"])  # whose stand-in in scripts/ sets the path
+
+
 HEAVY = {"matplotlib", "pandas", "sklearn", "skimage", "scipy", "transformers", "open_clip"}
 
 

@@ -17,8 +17,15 @@ __all__ = [
     "prompts",
 ]
 
-# Registered trainer -> name for people.
-METHOD_NAMES = {"MMRL": "MMRL", "MMRLpp": "MMRL++", "ZeroshotCLIP": "zero-shot CLIP"}
+# Registered trainer -> name for people, in the order of tables.
+METHOD_NAMES = {
+    "ZeroshotCLIP": "zero-shot CLIP",
+    "LinearProbe": "linear probe",
+    "TipAdapter": "Tip-Adapter",
+    "TipAdapterF": "Tip-Adapter-F",
+    "MMRL": "MMRL",
+    "MMRLpp": "MMRL++",
+}
 
 _DEFAULT = "a photo of a {}."
 _TEMPLATES = {

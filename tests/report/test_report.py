@@ -100,7 +100,7 @@ def test_the_page_is_self_contained(tmp_path):
         (folder / "log.txt").write_text("".join(lines))
     report.main([str(tmp_path)])
     page = (tmp_path / "report" / "report.html").read_text()
-    assert page.count("<svg") == 2  # base against novel, training curves
+    assert page.count("<svg") == 3  # difference, base and novel, training curves
     assert not re.search(r"(src|href)=[\"']?https?:", page)
     assert "third parties" in page
     latex = (tmp_path / "report" / "report.tex").read_text()

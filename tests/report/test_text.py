@@ -8,14 +8,8 @@ from html.parser import HTMLParser
 import pytest
 
 from report.text import in_csv, in_latex, in_markdown, in_plot, plain, say
-from report_tree import write_pairs
+from report_tree import NASTY, write_pairs
 from scripts import report
-
-NASTY = [
-    "a|b", "50%_off & more", "#1 {x}", "C:\\pics\\new", "<script>alert('1')</script>",
-    "two\nlines", "Vögel 鳥", "\x1b[31mred\x1b[0m", "=1+2", "+1", "-1", "@SUM(A1)", "$\\no{$",
-    "a$b", "_x_", "[b] *", "\ud800", "\u202eright to left", "~", '" onmouseover="x', "`ls`", "-->",
-]  # fmt: skip
 
 
 class Text(HTMLParser):

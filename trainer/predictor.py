@@ -50,6 +50,7 @@ class Predictor:
     """A model with its classes; `reads` says which logits are read.
 
     Attributes:
+        model: the adapted CLIP; its `alpha` is the share of the class feature in fused logits.
         classnames: the classes that pictures are told apart by.
         template: the prompt, with `{}` for the class name.
         read_out: which of the classes were trained, and which were not.
@@ -98,8 +99,7 @@ class Predictor:
     def rep_features(self, images: Sequence[Any]) -> Tensor:
         """The representation features f_r of N PIL images, as `features` gives f_c.
 
-        The fused logits of trained classes are those of alpha f_c + (1 - alpha) f_r; alpha is
-        `model.alpha`.
+        The fused logits of trained classes are those of alpha f_c + (1 - alpha) f_r.
         """
         return self._features(images)[1]
 

@@ -15,7 +15,7 @@ from trainer.checkpoints.identity import KEY, Identity, seal
 
 PUBLISHED = GOLDEN / "published_checkpoint"
 BASE, NEW = EUROSAT_CLASSES[:5], EUROSAT_CLASSES[5:]
-HOW = "fused logits of 5 trained classes and the class feature of 5 new ones, in one softmax"
+HOW = "fused logits of 5 trained classes and the class feature of 5 new classes, in one softmax"
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_a_new_name_leaves_trained_classes_as_they_were(run, pictures, capsys):
     want = 100 * mixed.features(pictures) @ mixed.text_features()[0]
     torch.testing.assert_close(after[:, 0], want, rtol=0, atol=1e-4)  # 1e-6 in cosine, times 100
     assert mixed.reads == (
-        "fused logits of 5 trained classes and the class feature of 1 new ones, in one softmax"
+        "fused logits of 5 trained classes and the class feature of 1 new class, in one softmax"
     )
     [answer] = mixed.predict(pictures[:1], top=6)
     assert sum(answer.probabilities) == pytest.approx(1)

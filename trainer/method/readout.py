@@ -47,9 +47,10 @@ class ReadOut(NamedTuple):
         """What is read, to follow "read from the"."""
         if not self.is_mixed:
             return "fusion" if len(self.trained) else "class feature"
+        trained, new = len(self.trained), len(self.new)
         return (
-            f"fused logits of {len(self.trained)} trained classes and the class feature of "
-            f"{len(self.new)} new ones, in one softmax"
+            f"fused logits of {_count(trained, 'trained')} and the class feature of "
+            f"{_count(new, 'new')}, in one softmax"
         )
 
     def adaptation(self, model: MMRLModel, prompts: Tensor) -> Adaptation:
@@ -74,3 +75,7 @@ class ReadOut(NamedTuple):
         scores[:, self.trained] = model.compare(features, text[self.trained]).fusion
         scores[:, self.new] = model.compare(features, text[self.new]).logits
         return scores
+
+
+def _count(number: int, kind: str) -> str:
+    return f"{number} {kind} class{'es' if number > 1 else ''}"

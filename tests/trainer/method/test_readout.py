@@ -84,8 +84,9 @@ def test_trained_classes_are_fused_and_new_ones_read_from_the_class_feature(buil
         ([True, True], "fusion"),
         ([False], "class feature"),
         (
-            [True, False, True, False],
-            "fused logits of 2 trained classes and the class feature of 2 new ones, in one softmax",
+            [True, False, True],
+            "fused logits of 2 trained classes and the class feature of 1 new class, in one "
+            "softmax",
         ),
     ],
 )

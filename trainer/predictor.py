@@ -89,19 +89,22 @@ class Predictor:
         scores = self.read_out.scores(self.model, self._shared(images), self.adaptation)
         return scores.float().cpu()
 
+    @torch.no_grad()
     def features(self, images: Sequence[Any]) -> Tensor:
         """The class features f_c of N PIL images: (N, E) float32 on the CPU, of unit length.
 
         100 times their products with text features are the logits of classes not trained.
         """
-        return self._features(images)[0]
+        return self.model.classify(self._shared(images), self.adaptation).image.cpu()
 
+    @torch.no_grad()
     def rep_features(self, images: Sequence[Any]) -> Tensor:
         """The representation features f_r of N PIL images, as `features` gives f_c.
 
         The fused logits of trained classes are those of alpha f_c + (1 - alpha) f_r.
         """
-        return self._features(images)[1]
+        both = self.model.image_features(self._shared(images), self.adaptation)  # (2 N, E)
+        return both[len(images) :].cpu()
 
     @torch.no_grad()
     def text_features(self, names: Sequence[str] | None = None) -> Tensor:
@@ -110,13 +113,8 @@ class Predictor:
         `names` (default: `classnames`) are put into `template`; they need not be known.
         """
         if names is None:
-            return self.adaptation.text.cpu()
+            return self.adaptation.text.clone().cpu()
         return self.model.adapted_to(self._tokens(names)).text.cpu()
-
-    @torch.no_grad()
-    def _features(self, images: Sequence[Any]) -> tuple[Tensor, ...]:
-        both = self.model.image_features(self._shared(images), self.adaptation)  # (2 N, E)
-        return both.cpu().chunk(2)
 
     def _shared(self, images: Sequence[Any]) -> Shared:
         batch = torch.stack([self.transform(to_rgb(image)) for image in images])

@@ -98,16 +98,16 @@ class MMRLModel(nn.Module):
 
     def classify(self, shared: Shared, adaptation: Adaptation) -> Output:
         """The batch behind `shared`, of the image encoder, by what was learned."""
-        return self.compare(self.image_features(shared, adaptation), adaptation.text)
+        return self.compare(self.image_features(shared, adaptation), adaptation)
 
     def image_features(self, shared: Shared, adaptation: Adaptation) -> Tensor:
         """f_c of the batch behind `shared`, then its f_r: (2 N, E), L2-normalised."""
-        tokens, rep_proj, _ = adaptation
+        tokens, rep_proj = adaptation.image_tokens, adaptation.rep_proj
         return normalise(torch.cat(self.image_encoder.adapted(shared, tokens, rep_proj)))
 
-    def compare(self, features: Tensor, text: Tensor) -> Output:
-        """What `image_features` (2 N, E) and text features (C, E) give together."""
-        image, _ = features.chunk(2)
+    def compare(self, features: Tensor, adaptation: Adaptation) -> Output:
+        """What `image_features` (2 N, E) are by the text features (C, E) of the adaptation."""
+        image, text = features[: len(features) // 2], adaptation.text
         # f_c and f_r meet the same text features: one product for both
         logits, logits_rep = product(LOGIT_SCALE * features, text.t()).chunk(2)
         fusion = self.alpha * logits + (1 - self.alpha) * logits_rep

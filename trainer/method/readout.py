@@ -66,14 +66,16 @@ class ReadOut(NamedTuple):
 
     def scores(self, model: MMRLModel, shared: Shared, adaptation: Adaptation) -> Tensor:
         """The logits (N, A + B) that are read, of the batch behind `shared`."""
-        features, text = model.image_features(shared, adaptation), adaptation.text
         if not self.is_mixed:
-            out = model.compare(features, text)
+            out = model.classify(shared, adaptation)
             return out.fusion if len(self.trained) else out.logits
-        scores = features.new_empty(len(features) // 2, len(text))
+        features, text = model.image_features(shared, adaptation), adaptation.text
         # one product for all would round by the number of classes
-        scores[:, self.trained] = model.compare(features, text[self.trained]).fusion
-        scores[:, self.new] = model.compare(features, text[self.new]).logits
+        trained, new = (
+            model.compare(features, adaptation._replace(text=text[places])) for places in self
+        )
+        scores = features.new_empty(len(features) // 2, len(text))
+        scores[:, self.trained], scores[:, self.new] = trained.fusion, new.logits
         return scores
 
 

@@ -3,8 +3,8 @@
     python predict.py output/eurosat/seed1 pictures/ --html page.html
     python predict.py eurosat.safetensors "photos/*.jpg" --classes forest,river --top 3
 
-Pictures are files, folders or globs. The classes are the run's, unless --classes names others. If
-all of them were trained, predictions come from the fused logits, otherwise from the class feature.
+Pictures are files, folders or globs. The classes are the run's, unless --classes names others:
+trained classes are read from the fused logits, others from the class feature, all in one softmax.
 A picture that cannot be read is named and skipped, and the exit code is then 1.
 """
 
@@ -45,6 +45,11 @@ def build_parser() -> Parser:
     what = parser.add_argument_group("classes")
     what.add_argument(
         "--classes", metavar="A,B|FILE", help="class names, or a file of them, one per line"
+    )
+    what.add_argument(
+        "--trained",
+        metavar="A,B|FILE",
+        help="the classes that were trained, if the file does not record them",
     )
     what.add_argument("--template", metavar="TEXT", help='prompt, e.g. "a photo of a {}."')
     what.add_argument("--backbone", metavar="NAME|FILE", help="CLIP (default: the run's)")
@@ -110,7 +115,7 @@ def find_pictures(words: list[str]) -> list[str]:
     return sorted(found)
 
 
-def read_classes(text: str | None) -> list[str] | None:
+def read_classes(text: str | None, option: str = "--classes") -> list[str] | None:
     """Class names from a comma-separated list or a file's lines; None means those of the run.
 
     Raises:
@@ -122,17 +127,17 @@ def read_classes(text: str | None) -> list[str] | None:
     if Path(text).is_file():
         words = read_text(Path(text)).split("\n")
     elif "," not in text and re.search(r"^[.~/]|\.\w{1,5}$", text):
-        raise FileNotFoundError(f"No file of class names at {text!r} (--classes)")
+        raise FileNotFoundError(f"No file of class names at {text!r} ({option})")
     else:
         words = text.split(",")
     names = [word.strip() for word in words if word.strip()]
     if not names:
-        raise RequestError(f"--classes {text!r} names no class; leave it out for the run's classes")
-    check_distinct(names)
+        raise RequestError(f"{option} {text!r} names no class; leave it out for the run's classes")
+    check_distinct(names, option)
     return names
 
 
-def check_distinct(names: list[str]) -> None:
+def check_distinct(names: list[str], option: str) -> None:
     """Refuse names that CLIP cannot tell apart: their probabilities would be halved.
 
     Raises:
@@ -143,7 +148,7 @@ def check_distinct(names: list[str]) -> None:
     seen: dict[str, str] = {}
     for name in names:
         if (twin := seen.setdefault(as_read(name), name)) is not name:
-            raise RequestError(f"--classes has {twin!r} and {name!r}, which CLIP reads alike")
+            raise RequestError(f"{option} has {twin!r} and {name!r}, which CLIP reads alike")
 
 
 def check_outputs(paths: list[Path]) -> None:
@@ -225,10 +230,12 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     check_outputs([path for path in (args.csv, args.json, args.html) if path])
     paths, classes = find_pictures(args.pictures), read_classes(args.classes)
+    trained = read_classes(args.trained, "--trained")
     from dassl.utils.pictures import turned_note
     from trainer import load
 
-    model = load(args.model, classes, args.backbone, args.device, args.template, args.dataset)
+    how = (args.backbone, args.device, args.template, args.dataset)
+    model = load(args.model, classes, *how, trained=trained)
     if note := turned_note(paths):
         print(note)
     unreadable: list[str] = []

@@ -30,13 +30,23 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "accuracy": _FIGURE,
     "error_rate": _FIGURE,
     "macro_f1": _FIGURE,
+    "read_out": _TEXT,
+    "base_total": _COUNT,
+    "new_total": _COUNT,
+    "base_accuracy": _FIGURE,
+    "new_accuracy": _FIGURE,
+    "harmonic_mean": _FIGURE,
+    "base_accuracy_among_base": _FIGURE,
+    "new_accuracy_among_new": _FIGURE,
+    "openworld_auc": _FIGURE,
+    "auroc": _FIGURE,
     "draw_sha256": (str, type(None)),
     "classnames": (list,),
     "config": (dict,),
     "identity": (dict,),
 }
-_PERCENT = ("accuracy", "error_rate", "macro_f1")
-_LEAST = {"num_shots": -1, "seed": -1, "total": 0, "correct": 0}
+_PERCENT = {key for key, kinds in _KINDS.items() if kinds is _FIGURE}
+_LEAST = {"num_shots": -1, "seed": -1, "total": 0, "correct": 0, "base_total": 0, "new_total": 0}
 # train.py always writes a config; other programs' results have a figure at least.
 _TELLING = ("config", "accuracy", "correct")
 
@@ -60,6 +70,17 @@ class RunResults:
     accuracy: float | None = None  # percent
     error_rate: float | None = None  # percent
     macro_f1: float | None = None  # percent
+    # These are of trained and new classes in one list alone, see `trainer.evaluation.joint`.
+    read_out: str | None = None  # the rule by which either kind is scored
+    base_total: int | None = None  # pictures of classes that were trained
+    new_total: int | None = None  # pictures of the others
+    base_accuracy: float | None = None  # percent, of base pictures among all classes
+    new_accuracy: float | None = None  # percent, of new pictures among all classes
+    harmonic_mean: float | None = None  # percent, of these two
+    base_accuracy_among_base: float | None = None  # percent, as the published protocol has it
+    new_accuracy_among_new: float | None = None  # percent, the same
+    openworld_auc: float | None = None  # percent of pairs (base picture, new picture)
+    auroc: float | None = None  # percent, of the mass on base classes
     draw_sha256: str | None = None  # of the training pictures
     classnames: list[str] | None = None
     config: dict[str, Any] | None = None  # by full key

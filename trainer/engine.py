@@ -17,13 +17,14 @@ from trainer.checkpoints.find import MODEL_NAME, find_checkpoint, read_checkpoin
 from trainer.checkpoints.identity import Identity, fingerprint, identity_of, other_backbone
 from trainer.checkpoints.keys import entries, load_learned
 from trainer.checkpoints.resume import unfinished_note
-from trainer.evaluation.tally import evaluate, show_own_data
+from trainer.evaluation.tally import conclude, show_own_data
 from trainer.evaluation.together import Member, pass_over
 from trainer.folder_trainer import FolderTrainer
 from trainer.graph import CudaGraph
-from trainer.method.image_encoder import Shared
-from trainer.method.model import Adaptation, MMRLModel, mmrl_loss
+from trainer.method.model import MMRLModel, mmrl_loss
+from trainer.method.readout import ReadOut
 from trainer.method.start_values import draw_start_values
+from trainer.published_values import are_among
 from trainer.step import EncoderPrecision, LossGuard, TrainingStep, compile_step, fuse
 
 __all__ = ["RepresentationTrainer"]
@@ -57,8 +58,8 @@ class RepresentationTrainer(FolderTrainer):
         self.identity = identity_of(self.cfg, self.dm.dataset, fingerprint(frozen))
         self.precision = EncoderPrecision(frozen, prec, self.cfg.TEST.PREC, self.device)
         print("Building custom CLIP")
-        tokens = prompt_tokens(self.cfg, self.dm.dataset.classnames, self.device)
-        self.model = self.build(self.cfg, frozen, tokens)
+        self.prompts = prompt_tokens(self.cfg, self.dm.dataset.classnames, self.device)
+        self.model = self.build(self.cfg, frozen, self.prompts)
         # on the CPU, and before anything else draws: the generator is then the published one
         draw_start_values(self.model.learner, frozen.sizes)
         self.model.to(self.device)
@@ -152,25 +153,34 @@ class RepresentationTrainer(FolderTrainer):
             return self.cfg.DATASET.SUBSAMPLE_CLASSES != "new"
         return self.cfg.TASK == "FS" or self.cfg.DATASET.NAME == "ImageNet"
 
+    @property
+    def _is_joint(self) -> bool:
+        return self.cfg.TASK == "B2N" and self.cfg.DATASET.SUBSAMPLE_CLASSES == "all"
+
+    def read_out(self) -> ReadOut:
+        """By what each class of the data set is scored: as `reads_fusion` says, or both in one.
+
+        B2N on all classes, of what was trained on some: these are fused, the others are not.
+        """
+        names, trained = self.dm.dataset.classnames, self.identity.classnames
+        if self._is_joint and trained and not all(known := are_among(names, trained)):
+            return ReadOut.of(known, self.device)
+        return ReadOut.of([self.reads_fusion()] * len(names), self.device)
+
     def model_inference(self, input: Tensor) -> Tensor:
         """The logits (B, C) that the task reads, of one batch on its own."""
-        return self._scores(input, self.model.adaptation())
-
-    def _scores(self, image: Tensor, adaptation: Adaptation) -> Tensor:
-        return self.read_scores(self.model.image_encoder.shared(image), adaptation)
-
-    def read_scores(self, shared: Shared, adaptation: Adaptation) -> Tensor:
-        """As `model_inference`, of a batch behind the layers below J, by what was learned."""
-        out = self.model.classify(shared, adaptation)
-        return out.fusion if self.reads_fusion() else out.logits
+        read_out = self.read_out()
+        adaptation = read_out.adaptation(self.model, self.prompts)
+        return read_out.scores(self.model, self.model.image_encoder.shared(input), adaptation)
 
     @torch.no_grad()
     def test(self, split: str | None = None) -> float:
         """Accuracy in percent on `split` (default TEST.SPLIT)."""
         self.set_model_mode("eval")
-        # text features depend on the class list alone: once, not once a batch
-        adaptation = self.model.adaptation()
-        self.results = evaluate(self, split, lambda image: self._scores(image, adaptation))
+        split, loader = self.choose_split(split)
+        member = Member.of(self, split, self.evaluator)
+        pass_over([member], loader)
+        self.results = conclude(self, split, member.tally)
         return self.results["accuracy"]
 
     @torch.no_grad()
@@ -221,7 +231,9 @@ class RepresentationTrainer(FolderTrainer):
                 print(note)
             if difference := other_backbone(stored, self.identity):
                 raise RequestError(f"{path} {difference}. Give its own as --backbone NAME_OR_FILE.")
-            self.identity = self.identity._replace(classnames=stored.classnames)
+        elif self._is_joint:
+            print("Which classes were trained is not recorded: all are read from the fused logits")
+        self.identity = self.identity._replace(classnames=stored.classnames if stored else [])
         try:
             load_learned(self.model, checkpoint["state_dict"])
         except RequestError as error:

@@ -1,8 +1,9 @@
-"""Predict with a trained run: path, PIL images -> class probabilities.
+"""Predict with a trained run: path, PIL images -> class probabilities, or features.
 
 from trainer import load
 model = load("output/eurosat/seed1")
 model.predict([Image.open("field.jpg")], top=3)
+model.features([Image.open("field.jpg")]) @ model.text_features(["forest", "river"]).t()
 """
 
 import contextlib
@@ -28,8 +29,10 @@ from trainer.checkpoints.keys import load_learned
 from trainer.checkpoints.resume import unfinished_note
 from trainer.checkpoints.sizes import adapt_config, sizes_of
 from trainer.config import build_config, flatten
+from trainer.method.image_encoder import Shared
 from trainer.method.model import MMRLModel
-from trainer.published_values import as_read, paper_values, prompts
+from trainer.method.readout import ReadOut
+from trainer.published_values import are_among, paper_values, prompts
 
 __all__ = ["Prediction", "Predictor", "load"]
 
@@ -47,32 +50,78 @@ class Predictor:
     """A model with its classes; `reads` says which logits are read.
 
     Attributes:
+        model: the adapted CLIP; its `alpha` is the share of the class feature in fused logits.
         classnames: the classes that pictures are told apart by.
-        reads: "fusion" for the classes that were trained, "class feature" for others.
+        template: the prompt, with `{}` for the class name.
+        read_out: which of the classes were trained, and which were not.
     """
 
     @torch.no_grad()
     def __init__(
-        self, model: MMRLModel, classnames: Sequence[str], transform: Any, reads: str
+        self,
+        model: MMRLModel,
+        classnames: Sequence[str],
+        transform: Any,
+        read_out: ReadOut,
+        template: str = "a photo of a {}.",
     ) -> None:
         self.model = model.eval()
-        self.adaptation = model.adaptation()  # the text features of the classes, once
         self.classnames = list(classnames)
         self.transform = transform
-        self.reads = reads
+        self.read_out = read_out
+        self.template = template
+        # the text features of the classes, once
+        self.adaptation = read_out.adaptation(model, self._tokens(self.classnames))
 
     @property
     def device(self) -> torch.device:
         """The device that the model is on."""
         return self.model.frozen_text.device
 
+    @property
+    def reads(self) -> str:
+        """The rule: "fusion" of trained classes, "class feature" of others, or a line on both."""
+        return self.read_out.rule
+
     @torch.no_grad()
     def logits(self, images: Sequence[Any]) -> Tensor:
         """Logits (N, C) of N PIL images of any mode, which are converted to RGB."""
+        scores = self.read_out.scores(self.model, self._shared(images), self.adaptation)
+        return scores.float().cpu()
+
+    @torch.no_grad()
+    def features(self, images: Sequence[Any]) -> Tensor:
+        """The class features f_c of N PIL images: (N, E) float32 on the CPU, of unit length.
+
+        100 times their products with text features are the logits of classes not trained.
+        """
+        return self.model.classify(self._shared(images), self.adaptation).image.cpu()
+
+    @torch.no_grad()
+    def rep_features(self, images: Sequence[Any]) -> Tensor:
+        """The representation features f_r of N PIL images, as `features` gives f_c.
+
+        The fused logits of trained classes are those of alpha f_c + (1 - alpha) f_r.
+        """
+        both = self.model.image_features(self._shared(images), self.adaptation)  # (2 N, E)
+        return both[len(images) :].cpu()
+
+    @torch.no_grad()
+    def text_features(self, names: Sequence[str] | None = None) -> Tensor:
+        """The text features w of class names: (C, E) float32 on the CPU, of unit length.
+
+        `names` (default: `classnames`) are put into `template`; they need not be known.
+        """
+        if names is None:
+            return self.adaptation.text.clone().cpu()
+        return self.model.adapted_to(self._tokens(names)).text.cpu()
+
+    def _shared(self, images: Sequence[Any]) -> Shared:
         batch = torch.stack([self.transform(to_rgb(image)) for image in images])
-        shared = self.model.image_encoder.shared(batch.to(self.device))
-        out = self.model.classify(shared, self.adaptation)
-        return (out.fusion if self.reads == "fusion" else out.logits).float().cpu()
+        return self.model.image_encoder.shared(batch.to(self.device))
+
+    def _tokens(self, names: Sequence[str]) -> Tensor:
+        return clip.tokenize(prompts(names, "", self.template)).to(self.device)
 
     def predict(self, images: Sequence[Any], top: int = 5) -> list[Prediction]:
         """The `top` best classes of each PIL image with their probabilities."""
@@ -90,13 +139,15 @@ def load(
     device: str | None = None,
     template: str | None = None,
     dataset: str | None = None,
+    trained: Sequence[str] | None = None,
 ) -> Predictor:
     """A run folder, checkpoint file or exported file, ready to predict.
 
     `classes`, `backbone` and `template` are those of the run, unless given; a bare published
     checkpoint records none, so that its classes have to be given, and the registered name of its
-    `dataset`, unless a folder of its path has it. Classes that were all trained are read from the
-    fused logits, others from the class feature, as the papers do.
+    `dataset`, unless a folder of its path has it. Trained classes are read from the fused logits,
+    others from the class feature, as the papers do; both may stand in one list. Which ones were
+    `trained` the file says, unless given; if neither does, all are taken for trained.
 
     Raises:
         RequestError: the file is damaged, does not fit the backbone or was made with another, or
@@ -110,7 +161,7 @@ def load(
         note := unfinished_note(checkpoint, stored)
     ):
         print(note)
-    trained = metadata.get("classnames", [])
+    trained = trained or metadata.get("classnames", [])
     classnames = list(classes or trained)
     if not classnames:
         raise RequestError(f"{path!r} does not record its classes; give them as --classes a,b,c")
@@ -125,12 +176,14 @@ def load(
         transform = build_transform(cfg, is_train=False)
     _check_backbone(checkpoint, str(source), cfg, frozen)
     text = template or metadata.get("template") or ""
-    tokens = clip.tokenize(prompts(classnames, metadata.get("dataset", ""), text)).to(target)
+    text = prompts(["{}"], metadata.get("dataset", ""), text)[0]  # the data set's, if there is none
+    tokens = clip.tokenize(prompts(classnames, "", text)).to(target)
     model = TRAINER_REGISTRY.get(cfg.TRAINER.NAME).build(cfg, frozen, tokens)
     load_learned(model, checkpoint["state_dict"])
-    known, asked = ({as_read(name) for name in names} for names in (trained, classnames))
-    reads = "fusion" if asked <= known or not trained else "class feature"
-    return Predictor(model.to(target), classnames, transform, reads)
+    if not trained:
+        print(f"Which classes were trained is not recorded: {path!r} is read as if all were")
+    known = are_among(classnames, trained or classnames)
+    return Predictor(model.to(target), classnames, transform, ReadOut.of(known, target), text)
 
 
 def _published_metadata(

@@ -8,6 +8,7 @@ from dassl.errors import RequestError
 
 __all__ = [
     "METHOD_NAMES",
+    "are_among",
     "as_read",
     "chance_note",
     "check_template",
@@ -95,6 +96,12 @@ def prompts(classnames: Sequence[str], dataset: str, template: str = "") -> list
 def as_read(classname: str) -> str:
     """A class name as CLIP reads it: without case, underscores and doubled blanks."""
     return " ".join(classname.replace("_", " ").lower().split())
+
+
+def are_among(classnames: Sequence[str], others: Sequence[str]) -> list[bool]:
+    """Of each class name, whether it gives the prompt that one of `others` gives."""
+    known = set(map(as_read, others))  # in one template, names alike are prompts alike
+    return [as_read(name) in known for name in classnames]
 
 
 def check_template(template: str) -> None:

@@ -19,6 +19,7 @@ from trainer.config import build_config
 from trainer.method.build import build_mmrl, build_mmrlpp
 from trainer.method.injection import Injection
 from trainer.method.model import mmrl_loss
+from trainer.method.readout import ReadOut
 from trainer.method.text_encoder import TextEncoder
 from trainer.predictor import Predictor
 from trainer.step import EncoderPrecision
@@ -147,7 +148,10 @@ def test_evaluation_stays_on_the_card_in_every_test_precision(method, prec, requ
         with torch.no_grad():
             assert_all_on([*model(images), *model.frozen_features(images)], "cuda")
             shared = model.image_encoder.shared(images)
-            assert_all_on(model.classify(shared, model.adaptation()), "cuda")
+            adaptation = model.adaptation()
+            assert_all_on(model.classify(shared, adaptation), "cuda")
+            mixed = ReadOut(torch.arange(1, device="cuda"), torch.arange(1, 3, device="cuda"))
+            assert_all_on(mixed.scores(model, shared, adaptation), "cuda")
         precision.set_mode(training=True)  # where the next one begins
 
 
@@ -203,7 +207,8 @@ def test_a_predictor_takes_pictures_to_the_card_and_brings_logits_back(request):
     pictures = [Image.new("L", (40, 36))] * 2
     request.getfixturevalue("fake_card")
     to_card(model)
-    predictor = Predictor(model, ["cat", "bank", "dog"], transform, reads="fusion")
+    read_out = ReadOut.of([True] * 3, CUDA)
+    predictor = Predictor(model, ["cat", "bank", "dog"], transform, read_out)
     assert predictor.device.type == "cuda"
     logits = predictor.logits(pictures)
     assert (logits.device.type, logits.shape) == ("cpu", (2, 3))

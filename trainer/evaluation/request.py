@@ -144,6 +144,8 @@ def already_evaluated(trainer: Any, folder: str) -> str | None:
     results = finished(folder, trainer.identity)
     if results is None or missing_evidence(trainer.cfg, folder):
         return None
+    if results.read_out is None and hasattr(trainer, "read_out") and trainer.read_out().is_mixed:
+        return None  # of an earlier version, which read new classes as if they had been trained
     return f"already finished: accuracy {results.need('accuracy'):.2f}%, see {results.path}"
 
 

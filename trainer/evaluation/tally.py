@@ -9,19 +9,30 @@ from tqdm import tqdm
 
 from dassl.utils.generators import random_states, restore_random_states
 from trainer.evaluation.evidence import Predictions, write_confusion, write_per_class
+from trainer.evaluation.joint import Joint
 from trainer.published_values import chance_note, print_classes, prompts
 
 __all__ = ["Tally", "conclude", "evaluate", "show_own_data"]
 
 
 class Tally:
-    """Feeds Dassl's evaluator, which counts; keeps the time and, if wanted, a row per image."""
+    """Feeds Dassl's evaluator, which counts; keeps the time and, if wanted, a row per image.
 
-    def __init__(self, evaluator: Any, classnames: list[str], keep_predictions: bool) -> None:
+    `joint` is given where trained and new classes stand in one list, and adds its figures.
+    """
+
+    def __init__(
+        self,
+        evaluator: Any,
+        classnames: list[str],
+        keep_predictions: bool,
+        joint: Joint | None = None,
+    ) -> None:
         self.evaluator = evaluator
         self.evaluator.reset()
         self.predictions = Predictions(classnames) if keep_predictions else None
         self.classnames = classnames
+        self.joint = joint
         self.not_finite: Any = 0  # pictures; a tensor, so that no batch waits for the GPU
         self.start = time.perf_counter()
 
@@ -31,6 +42,8 @@ class Tally:
         self.not_finite = self.not_finite + scores.isfinite().all(1).logical_not().sum()
         if self.predictions is not None:
             self.predictions.add(batch["impath"], labels, scores)
+        if self.joint is not None:
+            self.joint.add(scores, labels)
 
     def finish(self, split: str) -> dict[str, Any]:
         """Print the figures; accuracy, error and macro F1 in percent, counts, seconds, speed.
@@ -46,6 +59,7 @@ class Tally:
             )
         figures = self.evaluator.evaluate()
         seconds = time.perf_counter() - self.start
+        together = self.joint.figures() if self.joint is not None else {}
         return {
             "split": split,
             **{name: float(value) for name, value in figures.items()},
@@ -53,6 +67,7 @@ class Tally:
             "correct": self.evaluator.correct,
             "seconds": seconds,
             "images_per_second": self.evaluator.total / seconds,
+            **together,
         }
 
     def write_evidence(self, cfg: Any, directory: str) -> None:

@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from tqdm import tqdm
 
+from trainer.evaluation.joint import Joint
 from trainer.evaluation.tally import Tally
 from trainer.method.image_encoder import Shared
 from trainer.method.model import Adaptation
+from trainer.method.readout import ReadOut
 
 __all__ = ["Member", "View", "pass_over"]
 
@@ -45,6 +47,7 @@ class Member(NamedTuple):
     """One evaluation of a pass: a trainer, what it had learned, and its figures so far."""
 
     trainer: Any
+    read_out: ReadOut
     adaptation: Adaptation
     split: str
     tally: Tally
@@ -52,18 +55,23 @@ class Member(NamedTuple):
     @classmethod
     def of(cls, trainer: Any, split: str, evaluator: Any) -> "Member":
         """The evaluation of what a trainer has loaded; it may load another run afterwards."""
+        read_out = trainer.read_out()
         # MMRL's learned projection is the parameter itself, which the next run overwrites
-        learned = Adaptation(*(tensor.clone() for tensor in trainer.model.adaptation()))
+        adaptation = read_out.adaptation(trainer.model, trainer.prompts)
+        learned = Adaptation(*(tensor.clone() for tensor in adaptation))
         keep = trainer.cfg.TEST.PREDICTIONS
-        return cls(trainer, learned, split, Tally(evaluator, trainer.dm.dataset.classnames, keep))
+        joint = Joint(read_out) if read_out.is_mixed else None
+        tally = Tally(evaluator, trainer.dm.dataset.classnames, keep, joint)
+        return cls(trainer, read_out, learned, split, tally)
 
     def scores(self, image: Tensor, shared: dict[int, Shared]) -> Tensor:
         """The logits (B, C) of a batch; `shared` holds what is known of it, by first layer J."""
-        encoder = self.trainer.model.image_encoder
+        model = self.trainer.model
+        encoder = model.image_encoder
         # methods and checkpoints may differ in J, and then have fewer layers in common
         if encoder.first_layer not in shared:
             shared[encoder.first_layer] = encoder.shared(image)
-        return self.trainer.read_scores(shared[encoder.first_layer], self.adaptation)
+        return self.read_out.scores(model, shared[encoder.first_layer], self.adaptation)
 
 
 def pass_over(members: Sequence[Member], loader: Any, file: Any = None) -> None:

@@ -85,17 +85,31 @@ class MMRLModel(nn.Module):
 
     def adaptation(self) -> Adaptation:
         """What was learned, for this class list; one is enough for any number of batches."""
+        return self._adaptation(self.text_encoder)
+
+    def adapted_to(self, prompts: Tensor) -> Adaptation:
+        """As `adaptation`, for the prompts (C, T) of any other class list."""
+        own = self.text_encoder
+        return self._adaptation(TextEncoder(own.tower, own.injection, prompts))
+
+    def _adaptation(self, encoder: TextEncoder) -> Adaptation:
         tokens = self.learner(self.image_encoder.tower.proj)
-        return Adaptation(tokens.image, tokens.rep_proj, normalise(self.text_encoder(tokens.text)))
+        return Adaptation(tokens.image, tokens.rep_proj, normalise(encoder(tokens.text)))
 
     def classify(self, shared: Shared, adaptation: Adaptation) -> Output:
         """The batch behind `shared`, of the image encoder, by what was learned."""
-        image_tokens, rep_proj, text = adaptation
-        features = self.image_encoder.adapted(shared, image_tokens, rep_proj)
+        return self.compare(self.image_features(shared, adaptation), adaptation)
+
+    def image_features(self, shared: Shared, adaptation: Adaptation) -> Tensor:
+        """f_c of the batch behind `shared`, then its f_r: (2 N, E), L2-normalised."""
+        tokens, rep_proj = adaptation.image_tokens, adaptation.rep_proj
+        return normalise(torch.cat(self.image_encoder.adapted(shared, tokens, rep_proj)))
+
+    def compare(self, features: Tensor, adaptation: Adaptation) -> Output:
+        """What `image_features` (2 N, E) are by the text features (C, E) of the adaptation."""
+        image, text = features[: len(features) // 2], adaptation.text
         # f_c and f_r meet the same text features: one product for both
-        both = normalise(torch.cat(features))  # (2 N, E)
-        image, _ = both.chunk(2)
-        logits, logits_rep = product(LOGIT_SCALE * both, text.t()).chunk(2)
+        logits, logits_rep = product(LOGIT_SCALE * features, text.t()).chunk(2)
         fusion = self.alpha * logits + (1 - self.alpha) * logits_rep
         return Output(logits, logits_rep, fusion, image, text)
 

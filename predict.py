@@ -5,7 +5,9 @@
 
 Pictures are files, folders or globs. The classes are the run's, unless --classes names others:
 trained classes are read from the fused logits, others from the class feature, all in one softmax.
-A picture that cannot be read is named and skipped, and the exit code is then 1.
+A picture that cannot be read is named and skipped, and the exit code is then 1. Printed are the
+pictures per class, the accuracy if the folders bear the classes' names, and the pictures that the
+model is least sure of; --all prints every picture.
 """
 
 import argparse
@@ -64,6 +66,7 @@ def build_parser() -> Parser:
         metavar="N",
         help="classes per picture (default: 5)",
     )
+    output.add_argument("--all", action="store_true", help="print a line for every picture")
     output.add_argument("--csv", type=Path, metavar="FILE", help="write a table")
     output.add_argument("--json", type=Path, metavar="FILE", help="write a list of objects")
     output.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
@@ -204,6 +207,17 @@ def print_table(rows: list[Row]) -> None:
     print(tabulate(table, headers=["picture", "1", "2", "3", "truth"][: len(table[0])]))
 
 
+def print_answers(rows: list[Row], every: bool) -> None:
+    """Print every picture, or else those that the model is least sure of; then the summary."""
+    from report.answers import least_sure, summary
+
+    shown = rows if every else least_sure(rows)
+    if len(shown) < len(rows):
+        print(f"The {len(shown)} least sure of {len(rows)} pictures (--all prints every one):")
+    print_table(shown)
+    print(f"\n{summary(rows)}")
+
+
 def to_csv(rows: list[Row]) -> str:
     """A row per picture: path, truth, then name and probability of each of the best."""
     top = len(rows[0].names)
@@ -241,7 +255,7 @@ def main(argv: list[str] | None = None) -> int:
     unreadable: list[str] = []
     rows = list(classify(model, paths, args.top, args.batch_size, unreadable))
     if rows:
-        print_table(rows)
+        print_answers(rows, args.all)
         print(f"{len(model.classnames)} classes, read from the {model.reads}")
     if rows and args.csv:
         write_text(args.csv, to_csv(rows))

@@ -108,21 +108,23 @@ def resolve(args: argparse.Namespace) -> tuple[Any, dict[str, str]]:
 
 
 def describe(args: argparse.Namespace, cfg: Any, origins: dict[str, str]) -> None:
-    """Print the arguments, the config, the values that the papers set, and the environment."""
+    """Print what differs from the defaults; the log has arguments, config and environment whole."""
     from dassl.utils import collect_env_info
-    from trainer.config import flatten
+    from dassl.utils.logger import log_only
+    from trainer.config import differences, flatten
 
-    print("***************\n** Arguments **\n***************")
+    # What programs of this family look for in a log keeps its headings.
+    log_only("***************\n** Arguments **\n***************")
     for key in sorted(vars(args)):
-        print(f"{key}: {getattr(args, key)}")
-    print("************\n** Config **\n************")
-    print(cfg)
+        log_only(f"{key}: {getattr(args, key)}")
+    log_only(f"************\n** Config **\n************\n{cfg}")
     values = flatten(cfg)
     for key, origin in origins.items():
         if origin.startswith("the paper"):
-            print(f"{key} is {values[key]}: {origin}")
-    print("Collecting env info ...")
-    print(f"** System info **\n{collect_env_info()}\n")
+            log_only(f"{key} is {values[key]}: {origin}")
+    log_only(f"Collecting env info ...\n** System info **\n{collect_env_info()}\n")
+    print(f"Config: {len(origins)} values are set ({cfg.OUTPUT_DIR}/config.yaml has them all)")
+    print(differences(cfg, origins))
 
 
 def check_options(args: argparse.Namespace) -> None:

@@ -70,6 +70,13 @@ class Outcome(NamedTuple):
     state: State
     detail: str = ""
     exit_code: int | None = None  # of train.py, where it was called
+    accuracy: float | None = None  # percent, of a finished run
+
+    @property
+    def about(self) -> str:
+        """What a line says behind the run's name: the accuracy, or why it is not finished."""
+        known = "" if self.accuracy is None else f": accuracy {self.accuracy:.2f}%"
+        return f": {self.detail}" if self.detail else known
 
     @property
     def may_have_model(self) -> bool:
@@ -105,8 +112,9 @@ def _compare(results: RunResults, run: Run, settings: Settings) -> Outcome:
 
     Results of earlier versions have a config alone; keys that it lacks are no matter.
     """
+    finished = Outcome(State.FINISHED, accuracy=results.accuracy)
     if not (results.identity or results.config):
-        return Outcome(State.FINISHED)
+        return finished
     from trainer.checkpoints.identity import Identity, first_difference, plain_settings
 
     inputs = settings.inputs.get(run.output, Inputs())
@@ -124,7 +132,7 @@ def _compare(results: RunResults, run: Run, settings: Settings) -> Outcome:
             State.CONFLICT,
             f"{results.path} {difference}; remove the folder, or use another --output",
         )
-    return Outcome(State.FINISHED)
+    return finished
 
 
 def execute(

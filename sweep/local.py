@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 import threading
 import time
 from collections import Counter
@@ -12,11 +13,13 @@ from sweep.execution import Outcome, State, execute, failure
 from sweep.runs import Run
 from sweep.settings import Settings, console_of
 from sweep.sharing import execute_together, next_job
+from sweep.table import LiveTable
 
 __all__ = ["Sweep", "slot_environments"]
 
 BUSY_S = 1.0
 WATCH_S = 10.0
+REDRAW_S = 1.0  # of the table on a terminal
 
 
 def slot_environments(gpus: str, per_gpu: int) -> list[dict[str, str]]:
@@ -68,12 +71,17 @@ class Sweep:
         # One condition guards all of the above and wakes slots and reporter when it changes.
         self._changed = threading.Condition()
         self._lines: list[str] = []
+        self._table: LiveTable | None = None
         self._started = time.monotonic()
         self._watch = ConsoleWatch(settings, 60 * stalled_minutes)
         self._silent: dict[Run, float] = {}
 
     def work(self, environments: list[dict[str, str]]) -> None:
-        """Work until nothing is left, a thread per slot; print a line for each run that ends."""
+        """Work until nothing is left, a thread per slot; show each run that ends.
+
+        A terminal has a table with their accuracies, a pipe a line for each.
+        """
+        self._table = LiveTable(self.runs) if sys.stdout.isatty() else None
         threads = [
             threading.Thread(target=self._slot, args=(environment,), daemon=True)
             for environment in environments
@@ -82,22 +90,31 @@ class Sweep:
             thread.start()
         # Threads are asked, not the queue: should one break, the sweep still ends.
         while any(thread.is_alive() for thread in threads):
-            for line in self._next_lines():
+            self._show(self._next_lines())
+        self._show(self._lines, is_last=True)
+
+    def _show(self, lines: list[str], is_last: bool = False) -> None:
+        if self._table is None:
+            for line in lines:
                 _say(line)
-        for line in self._lines:
-            _say(line)
+            return
+        with self._changed:
+            status, outcomes, running = self._status(), dict(self.outcomes), set(self._running)
+        self._table.show(lines, status, outcomes, running, is_last)
 
     def _next_lines(self) -> list[str]:
         """What happened since the last call, after a while at most."""
         with self._changed:
-            self._changed.wait_for(self._has_news, timeout=min(WATCH_S, self._watch.limit_s / 2))
+            often = WATCH_S if self._table is None else REDRAW_S
+            self._changed.wait_for(self._has_news, timeout=min(often, self._watch.limit_s / 2))
             running = set(self._running)
         silent = self._watch.silent_runs(running)  # not under the lock: a mount may hang
         with self._changed:
             lines, self._lines = self._lines, []
             has_new = not silent.keys() <= self._silent.keys()
             self._silent = silent
-            return [*lines, self._status()] if has_new else lines
+            # A table has the status anyway.
+            return [*lines, self._status()] if has_new and self._table is None else lines
 
     def _has_news(self) -> bool:
         return bool(self._lines) or not (self._waiting or self._running)
@@ -150,8 +167,9 @@ class Sweep:
                 self._retry_at[run] = time.monotonic() + BUSY_S
                 return
             self.outcomes[run] = outcome
-            about = f": {outcome.detail}" if outcome.detail else ""
-            self._lines.append(f"{self._status()} {outcome.state.value}: {run.name}{about}")
+            if self._table is None or outcome.state is not State.FINISHED:
+                words = f"{outcome.state.value}: {run.name}{outcome.about}"
+                self._lines.append(f"{self._status()} {words}")
 
     def _training_of(self, run: Run) -> Outcome | None:
         trained = self._by_output.get(run.model)

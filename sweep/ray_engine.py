@@ -53,9 +53,9 @@ def run_on_ray(runs: list[Run], settings: Settings, address: str | None) -> dict
             outcomes[run] = ray.get(reference)
         except Exception as error:  # Ray's own: a worker that died, an object that was lost
             outcomes[run] = failure(error)
-        state, detail, _ = outcomes[run]
-        about = f": {detail}" if detail else ""
-        print(f"[{len(outcomes)} of {len(runs)}] {state.value}: {run.name}{about}", flush=True)
+        end = outcomes[run]
+        words = f"{end.state.value}: {run.name}{end.about}"
+        print(f"[{len(outcomes)} of {len(runs)}] {words}", flush=True)
     return outcomes
 
 

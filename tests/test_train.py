@@ -62,6 +62,13 @@ def test_training_leaves_a_finished_run(method, eurosat_root, clip_file, tmp_pat
     ]  # fmt: skip
     log = (out / "log.txt").read_text()
     assert "REG_WEIGHT is 0.01: the paper's value for EuroSAT" in log
+    assert [f"** {part} **\n" in log for part in ("Arguments", "Config", "System info")] == [
+        True
+    ] * 3
+    printed = capsys.readouterr().out
+    assert "  the paper's value for EuroSAT\n" in printed and "    OPTIM.MAX_EPOCH 2\n" in printed
+    assert "** Config **" not in printed and "SGD_NESTEROV" not in printed
+    assert "epoch [2/2] batch [5/5]" in printed and "epoch [2/2] batch [5/5]" in log
     size = (out / "MultiModalRepresentationLearner" / "model.pth.tar-2").stat().st_size
     assert size < 200_000
     state = torch.load(out / "MultiModalRepresentationLearner" / "model.pth.tar-2")

@@ -23,6 +23,7 @@ from trainer.published_values import paper_values
 __all__ = [
     "add_method",
     "build_config",
+    "differences",
     "extend_cfg",
     "flatten",
     "parent_node",
@@ -133,6 +134,15 @@ def flatten(cfg: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
         name = f"{prefix}{key}"
         leaves |= flatten(value, f"{name}.") if isinstance(value, dict) else {name: value}
     return leaves
+
+
+def differences(cfg: Mapping[Any, Any], origins: Mapping[str, str]) -> str:
+    """The values that are not the defaults, a line each, below the line of their origin."""
+    values = flatten(cfg)
+    of_origin: dict[str, list[str]] = {}
+    for key, origin in origins.items():
+        of_origin.setdefault(origin, []).append(f"    {key} {values[key]}")
+    return "\n".join(f"  {origin}\n" + "\n".join(keys) for origin, keys in of_origin.items())
 
 
 def _pairs(opts: Sequence[str]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from dassl.data import DataManager
 from dassl.engine.base import BEST_FILE, TrainerBase, make_output_folder
+from dassl.engine.progress import EpochBar
 from dassl.engine.simple_net import SimpleNet
 from dassl.engine.writer import SummaryWriter
 from dassl.errors import RequestError
@@ -226,36 +227,21 @@ class SimpleTrainer(TrainerBase):
         frequency = self.cfg.TRAIN.PRINT_FREQ
         unread: list[tuple[int, Any, float]] = []
         end = time.time()
-        for self.batch_idx, batch in batches:
-            data_time.update(time.time() - end)
-            summary = self.forward_backward(*batch)
-            unread.append((self.batch_idx, summary, self.get_current_lr()))
-            batch_time.update(time.time() - end)
-            is_due = (self.batch_idx + 1) % frequency == 0 or num_batches < frequency
-            if is_due or self.device.type == "cpu" or self.batch_idx + 1 == num_batches:
-                averages = []
-                read = read_values([summary for _, summary, _ in unread])
-                for (index, _, lr), values in zip(unread, read, strict=True):
-                    metrics.update(values)
-                    means = {name: meter.avg for name, meter in metrics.meters.items()}
-                    averages.append((index, means | {"lr": lr}))
-                unread.clear()
-                if is_due:
-                    self._print_line(metrics, batch_time, data_time)
-                self._write_averages(averages)
-            end = time.time()
-
-    def _print_line(self, metrics: Any, batch_time: Any, data_time: Any) -> None:
-        left = self.num_batches - self.batch_idx - 1
-        left += (self.max_epoch - self.epoch - 1) * self.num_batches
-        eta = datetime.timedelta(seconds=int(batch_time.avg * left))
-        print(
-            f"epoch [{self.epoch + 1}/{self.max_epoch}] "
-            f"batch [{self.batch_idx + 1}/{self.num_batches}] "
-            f"time {batch_time.val:.3f} ({batch_time.avg:.3f}) "
-            f"data {data_time.val:.3f} ({data_time.avg:.3f}) "
-            f"{metrics} lr {self.get_current_lr():.4e} eta {eta}"
-        )
+        with EpochBar(self.epoch, self.max_epoch, num_batches) as bar:
+            for self.batch_idx, batch in batches:
+                data_time.update(time.time() - end)
+                summary = self.forward_backward(*batch)
+                unread.append((self.batch_idx, summary, self.get_current_lr()))
+                batch_time.update(time.time() - end)
+                is_due = (self.batch_idx + 1) % frequency == 0 or num_batches < frequency
+                if is_due or self.device.type == "cpu" or self.batch_idx + 1 == num_batches:
+                    averages = _read(unread, metrics)
+                    if is_due:
+                        lr = self.get_current_lr()
+                        bar.show(self.batch_idx, metrics, batch_time, data_time, lr)
+                    self._write_averages(averages)
+                bar.update()
+                end = time.time()
 
     def _write_averages(self, averages: list[tuple[int, dict[str, float]]]) -> None:
         for index, values in averages:
@@ -307,6 +293,18 @@ class TrainerXU(SimpleTrainer):
         """Labelled images, their labels, and unlabelled images, on the device."""
         image_x, label_x, image_u = batch_x["img"], batch_x["label"], batch_u["img"]
         return self._to_device(image_x), self._to_device(label_x), self._to_device(image_u)
+
+
+def _read(unread: list[tuple[int, Any, float]], metrics: MetricMeter) -> list[tuple[int, dict]]:
+    """Take the summaries of steps into the meters: (step, running means and lr) of each."""
+    averages = []
+    read = read_values([summary for _, summary, _ in unread])
+    for (index, _, lr), values in zip(unread, read, strict=True):
+        metrics.update(values)
+        means = {name: meter.avg for name, meter in metrics.meters.items()}
+        averages.append((index, means | {"lr": lr}))
+    unread.clear()
+    return averages
 
 
 def _endless(loader: Any) -> Iterator:

@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 from dassl.errors import naming
 
-__all__ = ["Logger", "setup_logger"]
+__all__ = ["Logger", "log_only", "setup_logger"]
 
 
 class Logger:
@@ -31,9 +31,17 @@ class Logger:
         Raises:
             OSError: the disk refuses; names the file, which is not written from here on.
         """
+        self.keep(msg)
+        return self.console.write(msg)
+
+    def keep(self, msg: str) -> None:
+        """Write `msg` to the file alone.
+
+        Raises:
+            OSError: as in `write`.
+        """
         if self.file is not None and not self.file.closed:
             self._to_file(self.file, msg)
-        return self.console.write(msg)
 
     def _to_file(self, file: TextIO, msg: str) -> None:
         try:
@@ -81,3 +89,9 @@ def setup_logger(output: str | None = None) -> None:
         path += time.strftime("-%Y-%m-%d-%H-%M-%S")
         print(f"A log exists already; this run is written to {path}")
     sys.stdout = Logger(path)
+
+
+def log_only(text: str) -> None:
+    """Add lines to the log, if there is one, that the console need not have."""
+    if isinstance(sys.stdout, Logger):
+        sys.stdout.keep(f"{text}\n")

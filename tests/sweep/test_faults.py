@@ -171,7 +171,7 @@ def test_a_finished_run_is_finished_in_a_folder_that_takes_nothing(recorder, tmp
     (tmp_path / RUNS[0].output).mkdir(parents=True)
     (tmp_path / RUNS[0].output / "results.json").write_text('{"accuracy": 1}')
     (tmp_path / RUNS[0].output / ".claim").mkdir()  # would be in the way
-    assert execute(RUNS[0], settings, {}) == Outcome(State.FINISHED)
+    assert execute(RUNS[0], settings, {}) == Outcome(State.FINISHED, accuracy=1)
 
 
 def fake_python(tmp_path, text):

@@ -11,6 +11,7 @@ import torch
 import train
 import trainer.backbone
 from conftest import PUBLISHED_SPEC, recipe, tensors
+from run_files import RunResults
 from sweep.execution import Outcome, State, stored_outcome
 from sweep.inputs import inputs_of_finished
 from sweep.runs import list_runs
@@ -48,6 +49,11 @@ def outcomes(settings):
     return [stored_outcome(run, known) for run in RUNS]
 
 
+def assert_finished(settings):
+    accuracies = [RunResults.read(folder_of(run, settings)).accuracy for run in RUNS]
+    assert outcomes(settings) == [Outcome(State.FINISHED, accuracy=a) for a in accuracies]
+
+
 def test_what_is_as_it_was_is_finished_and_the_clip_is_read_once(settings, monkeypatch, capsys):
     read = []
     fingerprint_of = trainer.backbone.fingerprint_of
@@ -58,7 +64,7 @@ def test_what_is_as_it_was_is_finished_and_the_clip_is_read_once(settings, monke
     assert len(read) == 1
     assert all(len(text) == 64 for inputs in found.values() for text in inputs)
     assert capsys.readouterr().out == ""
-    assert outcomes(settings) == [Outcome(State.FINISHED)] * 2
+    assert_finished(settings)
 
 
 def test_a_replaced_backbone_is_a_named_conflict(settings):
@@ -83,4 +89,4 @@ def test_a_changed_draw_is_a_named_conflict(settings, tmp_path):
 def test_results_outlive_data_and_backbone(settings):
     shutil.rmtree(settings.root)
     os.unlink(settings.backbone)
-    assert outcomes(settings) == [Outcome(State.FINISHED)] * 2
+    assert_finished(settings)

@@ -133,7 +133,7 @@ def test_a_pass_that_is_killed_loses_nothing(trained, settings, tmp_path, monkey
     assert {outcome.state for outcome in sweep.outcomes.values()} == {State.FINISHED}
     consoles = [console_of(run, settings).read_text() for run in TESTED]
     assert [text.count("Results are in") for text in consoles] == [1, 1]
-    again = ["** Arguments **" in text.partition("One pass over")[2] for text in consoles]
+    again = ["values are set (" in text.partition("One pass over")[2] for text in consoles]
     assert again == [False, True]
     assert [left_by(run, settings) for run in TESTED] == [trained[1][run] for run in TESTED]
     assert list(Path(settings.folder).rglob(".claim*")) == []

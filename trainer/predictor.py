@@ -23,12 +23,20 @@ from dassl.errors import RequestError
 from dassl.utils.pictures import to_rgb
 from trainer.backbone import load_frozen_clip
 from trainer.checkpoints.find import find_checkpoint, read_checkpoint, run_metadata
-from trainer.checkpoints.identity import Identity, fingerprint, other_backbone, plain_settings
+from trainer.checkpoints.identity import (
+    Identity,
+    check_trainer,
+    fingerprint,
+    other_backbone,
+    plain_settings,
+)
 from trainer.checkpoints.keys import load_learned
 from trainer.checkpoints.resume import unfinished_note
 from trainer.checkpoints.sizes import adapt_config, sizes_of
 from trainer.config import build_config, flatten
 from trainer.method.model import MMRLModel
+from trainer.methods import config_file_of
+from trainer.own_modules import load_modules
 from trainer.published_values import as_read, paper_values, prompts
 
 __all__ = ["Prediction", "Predictor", "load"]
@@ -90,12 +98,14 @@ def load(
     device: str | None = None,
     template: str | None = None,
     dataset: str | None = None,
+    trainer_module: str | Sequence[str] = (),
 ) -> Predictor:
     """A run folder, checkpoint file or exported file, ready to predict.
 
     `classes`, `backbone` and `template` are those of the run, unless given; a bare published
     checkpoint records none, so that its classes have to be given, and the registered name of its
-    `dataset`, unless a folder of its path has it. Classes that were all trained are read from the
+    `dataset`, unless a folder of its path has it. `trainer_module` is the file, or the files, that
+    register a trainer of your own. Classes that were all trained are read from the
     fused logits, others from the class feature, as the papers do.
 
     Raises:
@@ -103,6 +113,7 @@ def load(
             nothing says what the classes or the data set are.
         FileNotFoundError: there is no checkpoint.
     """
+    load_modules([trainer_module] if isinstance(trainer_module, str) else trainer_module)
     source = find_checkpoint(path)
     checkpoint = read_checkpoint(source)
     metadata = run_metadata(checkpoint, path)
@@ -170,18 +181,18 @@ def _config_of(metadata: dict, checkpoint: dict, source: str, backbone: str | No
         FileNotFoundError: of the run's CLIP the name is known, but not where it is.
     """
     trainer = metadata.get("trainer") or sizes_of(checkpoint["state_dict"]).trainer
-    if trainer not in TRAINER_REGISTRY.registered_names():
-        raise RequestError(f"{source} is of the trainer {trainer}: import the module that has it")
+    identity = Identity.read(checkpoint, source)
+    check_trainer(trainer, source, identity.own_modules if identity else {})
     known = flatten(build_config(trainer)[0])
     flags = {
         key: value
         for key, value in metadata["config"].items()
         if key.startswith(("TRAINER.", "INPUT.", "MODEL.BACKBONE.")) and key in known
     }
-    yaml = _CONFIGS / f"trainers/{trainer}/vit_b16.yaml"
+    yaml = config_file_of(trainer, "vit_b16")
     flags |= {"TRAINER.NAME": trainer}
     flags |= {"MODEL.BACKBONE.NAME": backbone} if backbone else {}
-    cfg, _ = build_config(trainer, "", str(yaml) if yaml.is_file() else "", flags)
+    cfg, _ = build_config(trainer, "", str(yaml), flags)
     name = cfg.MODEL.BACKBONE.NAME
     if not backbone and name not in clip.available_models() and not Path(name).is_file():
         raise FileNotFoundError(

@@ -53,7 +53,8 @@ class Member(NamedTuple):
     def of(cls, trainer: Any, split: str, evaluator: Any) -> "Member":
         """The evaluation of what a trainer has loaded; it may load another run afterwards."""
         # MMRL's learned projection is the parameter itself, which the next run overwrites
-        learned = Adaptation(*(tensor.clone() for tensor in trainer.model.adaptation()))
+        parts = trainer.model.adaptation()
+        learned = Adaptation(*(p.clone() if isinstance(p, Tensor) else p for p in parts))
         keep = trainer.cfg.TEST.PREDICTIONS
         return cls(trainer, learned, split, Tally(evaluator, trainer.dm.dataset.classnames, keep))
 

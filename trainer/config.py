@@ -75,12 +75,10 @@ def extend_cfg(cfg: CfgNode) -> None:
 
 
 def _methods() -> list[str]:
-    """The trainers that have a node TRAINER.<name>: those of the table, and what derives from one.
-
-    Parents come first.
-    """
+    """The trainers that have a node TRAINER.<name>, whether they declare it or not."""
     registered = TRAINER_REGISTRY.registered_names()
     derived = [name for name in registered if any(p in _METHODS for p in parents_of(name))]
+    derived += [n for n in registered if getattr(TRAINER_REGISTRY.get(n), "has_node", False)]
     return list(dict.fromkeys([*_METHODS, *derived]))
 
 

@@ -25,7 +25,7 @@ if __name__ == "__main__":
 
 from dassl.errors import RequestError, in_one_sentence
 from options import Parser, add_module_options, minutes, whole_number, whole_numbers
-from sweep.choices import METHODS, load_own
+from sweep.choices import METHODS, load_own, takes_new_classes
 from sweep.execution import Outcome, State, stop_running, stored_outcome, survival_note
 from sweep.inputs import inputs_of_finished
 from sweep.local import Sweep, slot_environments
@@ -110,6 +110,9 @@ def chosen_runs(args: argparse.Namespace) -> list[Run]:
     load_own(args.trainer_module, args.dataset_module)
     methods, datasets = _names(args.methods) or list(METHODS), _names(args.datasets)
     runs = list_runs(args.protocol, methods, datasets, args.seeds or SEEDS, args.shots)
+    for name in sorted({run.trainer for run in runs}):
+        if args.protocol != "few_shot" and not takes_new_classes(name):
+            print(f"{name} knows the classes of its training alone: it is not evaluated on others")
     if args.shard:
         index, count = _shard(args.shard)
         runs = [run for unit in units(runs)[index::count] for run in unit]

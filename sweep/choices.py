@@ -1,8 +1,9 @@
 """What --methods and --datasets name: words -> trainers, data sets, and the yaml files of both.
 
-The published ones are found without PyTorch; all others are asked of the registries.
+The published ones are found without PyTorch; other trainers are asked of their registry.
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ __all__ = [
     "find_method",
     "has_training",
     "load_own",
+    "takes_new_classes",
 ]
 
 CONFIGS = Path("configs/datasets")
@@ -70,6 +72,15 @@ def has_training(trainer: str) -> bool:
     return learns(trainer)
 
 
+def takes_new_classes(trainer: str) -> bool:
+    """Whether a trainer can be evaluated on classes that it has not seen."""
+    if trainer in METHODS.values():
+        return True
+    from trainer import methods
+
+    return methods.takes_new_classes(trainer)
+
+
 def config_file(trainer: str, stem: str) -> str:
     """The yaml file of a trainer, below the repository; a method of one's own has its parent's.
 
@@ -85,18 +96,15 @@ def config_file(trainer: str, stem: str) -> str:
 
 
 def find_dataset(word: str) -> DataSet:
-    """The data set that a word of --datasets names: a yaml file's stem, or a registered name.
+    """The data set that a word of --datasets names: a yaml file's stem, or a name of one's own.
 
     Raises:
-        RequestError: there is none; or this Python cannot ask.
+        RequestError: there is none.
     """
     stems = {path.stem for path in (REPOSITORY / CONFIGS).glob("*.yaml")}
     if word in stems:
         return DataSet(word, str(CONFIGS / f"{word}.yaml"))
-    _need_torch()
-    from trainer.own_modules import own_datasets
-
-    own = own_datasets()
+    own = _own_datasets()
     for name, module_file in own.items():
         if word.lower() == name.lower():
             beside = Path(module_file).with_suffix(".yaml")
@@ -105,6 +113,12 @@ def find_dataset(word: str) -> DataSet:
         f"Unknown data set {word!r}; choose from {', '.join(sorted({*stems, *own}))}, or give the "
         "file of your own as --dataset-module FILE.py"
     )
+
+
+def _own_datasets() -> dict[str, str]:
+    # Without `load_own` there are none, and PyTorch is not imported to find that out.
+    own_modules = sys.modules.get("trainer.own_modules")
+    return own_modules.own_datasets() if own_modules else {}
 
 
 def _need_torch() -> None:

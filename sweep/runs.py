@@ -8,7 +8,15 @@ from itertools import product
 from typing import NamedTuple
 
 from dassl.errors import RequestError
-from sweep.choices import METHODS, DataSet, config_file, find_dataset, find_method, has_training
+from sweep.choices import (
+    METHODS,
+    DataSet,
+    config_file,
+    find_dataset,
+    find_method,
+    has_training,
+    takes_new_classes,
+)
 
 __all__ = ["PROTOCOLS", "SEEDS", "Run", "list_runs", "units"]
 
@@ -152,7 +160,8 @@ def list_runs(
     """All runs of a protocol in the published order, or those of some data sets, seeds and shots.
 
     An empty argument stands for the protocol's own; a name given twice counts once. Cross-dataset
-    evaluations bring their training on ImageNet with them.
+    evaluations bring their training on ImageNet with them. A trainer that knows the classes of its
+    training alone has no run that evaluates others.
 
     Raises:
         RequestError: an unknown protocol, method or data set.
@@ -169,6 +178,7 @@ def list_runs(
         _with_files(run, chosen[run.dataset])
         for trainer in trainers
         for run in build(trainer, list(chosen), seeds, shots or published_shots)
+        if not run.model or takes_new_classes(trainer)
     ]
     return list(dict.fromkeys(runs))
 

@@ -5,7 +5,14 @@ from pathlib import Path
 from dassl.engine import TRAINER_REGISTRY
 from dassl.errors import RequestError
 
-__all__ = ["config_file_of", "find_trainer", "has_trainer", "learns", "parents_of"]
+__all__ = [
+    "config_file_of",
+    "find_trainer",
+    "has_trainer",
+    "learns",
+    "parents_of",
+    "takes_new_classes",
+]
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "trainers"
 _PLAIN = "vit_b16"  # the yaml file of a trainer that has one for all protocols
@@ -32,6 +39,11 @@ def parents_of(name: str) -> list[str]:
 def learns(name: str) -> bool:
     """Whether the registered trainer `name` has a training before its evaluations."""
     return getattr(TRAINER_REGISTRY.get(name), "learns", True)
+
+
+def takes_new_classes(name: str) -> bool:
+    """Whether the registered trainer `name` can be evaluated on classes that it has not seen."""
+    return getattr(TRAINER_REGISTRY.get(name), "takes_new_classes", True)
 
 
 def config_file_of(trainer: str, stem: str) -> Path:

@@ -6,19 +6,26 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import datasets  # noqa: F401  registers the readers
 import predict
 import train
+from clip import tokenize
+from clip.model import CLIP
 from conftest import REPOSITORY, TINY_OPTIONS, train_arguments
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY
 from dassl.errors import RequestError
 from dassl.utils import load_checkpoint
 from sweep.choices import find_dataset, find_method
+from sweep.runs import list_runs
 from trainer import config, load
 from trainer.checkpoints import __main__ as checkpoint_tool
 from trainer.config import build_config
+from trainer.method.build import build_mmrl
+from trainer.method.model import Adaptation
+from trainer.method.start_values import draw_start_values
 from trainer.methods import config_file_of, parents_of
 from trainer.own_modules import files_of, load_module, load_modules
 
@@ -177,6 +184,28 @@ def test_sweeps_find_registered_names_in_any_spelling(tmp_path):
         find_dataset("three")
 
 
+@pytest.mark.parametrize(
+    ("says", "commands"),
+    [
+        ("learns = False", ["--eval-only", "--eval-only"]),
+        ("takes_new_classes = False", [""]),
+        ("pass", ["", "--model-dir"]),
+    ],
+)
+def test_a_trainer_says_what_a_sweep_can_ask_of_it(says, commands, tmp_path):
+    path = Path(trainer_file(tmp_path, "Says"))
+    path.write_text(path.read_text().replace("pass", says))
+    load_modules([str(path)])
+    runs = list_runs("base_to_novel", ["says"], ["eurosat"], [1])
+    words = [run.arguments("DATA", "", "", []) for run in runs]
+    found = [
+        next((word for word in line if word in ("--model-dir", "--eval-only")), "")
+        for line in words
+    ]
+    assert found == commands
+    assert all("configs/trainers/MMRL/vit_b16.yaml" in line for line in words)
+
+
 def test_what_a_run_is_of_names_the_files_of_its_trainer_and_of_what_that_derives_from(tmp_path):
     first = load_module(trainer_file(tmp_path, "Older"))
     text = PLAIN.format(name="Newer", parent="Older").replace("trainer.trainers", first.__name__)
@@ -184,6 +213,21 @@ def test_what_a_run_is_of_names_the_files_of_its_trainer_and_of_what_that_derive
     newer = load_module(str(tmp_path / "newer.py")).Newer
     assert list(files_of(newer)) == ["newer.py", "older.py"]
     assert list(files_of(TRAINER_REGISTRY.get("MMRL"))) == []
+
+
+def test_what_a_run_has_learned_stays_when_its_trainer_loads_another(clip_state):
+    """Several evaluations of one pass hold an adaptation each, a learned alpha in it."""
+    frozen = CLIP.from_state_dict(clip_state)
+    sizes = {"num_tokens": 2, "rep_dim": 8, "rep_layers": [3, 4], "alpha": 0.5}
+    model = build_mmrl(frozen, tokenize(["a cat", "a dog"]), **sizes)
+    model.alpha = torch.nn.Parameter(torch.tensor(1.0))
+    draw_start_values(model.learner, frozen.sizes)
+    shared = model.image_encoder.shared(torch.rand(2, 3, 32, 32))
+    adaptation = Adaptation(*(part.detach().clone() for part in model.adaptation()))
+    model.alpha.data.zero_()
+    before, now = model.classify(shared, adaptation), model.classify(shared, model.adaptation())
+    assert torch.equal(before.fusion, before.logits)
+    assert torch.equal(now.fusion, now.logits_rep)
 
 
 def test_a_method_of_another_learner_is_stored_and_asked_for(

@@ -2,6 +2,8 @@
 
 DATA=/data python scripts/one_run.py base_to_novel train mmrl eurosat 1
 DATA=/data python scripts/one_run.py few_shot train mmrlpp dtd 1 16 TRAIN.PRINT_FREQ 5
+
+--trainer-module FILE.py and --dataset-module FILE.py bring a method or a data set of your own.
 """
 
 import argparse

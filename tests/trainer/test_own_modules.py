@@ -18,6 +18,7 @@ from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY
 from dassl.errors import RequestError
 from dassl.utils import load_checkpoint
+from scripts.one_run import own_modules
 from sweep.choices import find_dataset, find_method
 from sweep.runs import list_runs
 from trainer import config, load
@@ -182,6 +183,25 @@ def test_sweeps_find_registered_names_in_any_spelling(tmp_path):
         find_method("three")
     with pytest.raises(RequestError, match="Unknown data set 'three'; choose from caltech101"):
         find_dataset("three")
+
+
+def test_one_run_takes_the_options_anywhere_and_keeps_the_order_of_other_words(tmp_path):
+    words = [
+        "few_shot",
+        "train",
+        "mine",
+        "dtd",
+        "1",
+        "--dataset-module",
+        "b.py",
+        "16",
+        "SEED",
+        "-1",
+    ]
+    own, others = own_modules(["--trainer-module", str(tmp_path / "a.py"), *words])
+    assert others == ["few_shot", "train", "mine", "dtd", "1", "16", "SEED", "-1"]
+    assert own.trainer_module == [str(tmp_path / "a.py")]
+    assert own.dataset_module == [str(Path.cwd() / "b.py")]  # runs are started from elsewhere
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def leaves_file(tmp_path):
 
 
 def write(path, text):
-    path.parent.mkdir()
+    path.parent.mkdir(exist_ok=True)
     path.write_text(text)
     return path
 

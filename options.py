@@ -5,10 +5,20 @@ The standard library alone: a sweep reads its options with a Python that may hav
 
 import argparse
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
-__all__ = ["MAX_NUMBER", "Parser", "fraction", "minutes", "whole_number", "whole_numbers"]
+__all__ = [
+    "MAX_NUMBER",
+    "Parser",
+    "add_module_options",
+    "fraction",
+    "minutes",
+    "module_words",
+    "whole_number",
+    "whole_numbers",
+]
 
 MAX_NUMBER = 2**32 - 1  # the largest seed
 _DIGITS = len(str(MAX_NUMBER))
@@ -26,6 +36,32 @@ class Parser(argparse.ArgumentParser):
         """Say what is wrong, and exit with code 2."""
         sentence = " ".join(message.removeprefix("argument ").split())
         self.exit(2, f"error: {sentence[:_MAX_SENTENCE]} (--help lists the options)\n")
+
+
+def add_module_options(parser: argparse._ActionsContainer, *kinds: str) -> None:
+    """Add --trainer-module and --dataset-module, or those of `kinds`; all may be given again."""
+    registers = {"trainer": "a trainer", "dataset": "a data set"}
+    for kind in kinds or registers:
+        parser.add_argument(
+            f"--{kind}-module",
+            action="append",
+            type=_absolute,
+            default=[],
+            metavar="FILE.py",
+            help=f"file of your own that registers {registers[kind]}; may be given again",
+        )
+
+
+def module_words(trainer_modules: Iterable[str], dataset_modules: Iterable[str]) -> list[str]:
+    """The options of `add_module_options` as words of a command line."""
+    words = [("--trainer-module", path) for path in trainer_modules]
+    words += [("--dataset-module", path) for path in dataset_modules]
+    return [word for pair in words for word in pair]
+
+
+def _absolute(path: str) -> str:
+    # Programs that start others do so from another folder.
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def whole_number(least: int = 0, most: int = MAX_NUMBER) -> Callable[[str], int]:

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from dassl.errors import RequestError, in_one_sentence, read_text
 from dassl.whole_files import check_writable, write_text
 from interpreter import require_torch
-from options import Parser, whole_number
+from options import Parser, add_module_options, whole_number
 
 if __name__ == "__main__":
     require_torch()
@@ -44,6 +44,7 @@ def build_parser() -> Parser:
     parser = Parser(description=__doc__)
     parser.add_argument("model", metavar="RUN", help="run folder, checkpoint or .safetensors")
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="files, folders, globs")
+    add_module_options(parser.add_argument_group("of your own"), "trainer")
     what = parser.add_argument_group("classes")
     what.add_argument(
         "--classes", metavar="A,B|FILE", help="class names, or a file of them, one per line"
@@ -249,7 +250,7 @@ def main(argv: list[str] | None = None) -> int:
     from trainer import load
 
     how = (args.backbone, args.device, args.template, args.dataset)
-    model = load(args.model, classes, *how, trained=trained)
+    model = load(args.model, classes, *how, trained=trained, trainer_module=args.trainer_module)
     if note := turned_note(paths):
         print(note)
     unreadable: list[str] = []

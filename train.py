@@ -22,7 +22,7 @@ from typing import Any
 
 from dassl.errors import RequestError, in_one_sentence
 from interpreter import require_torch
-from options import Parser
+from options import Parser, add_module_options
 
 if __name__ == "__main__":
     require_torch()
@@ -46,7 +46,8 @@ def build_parser() -> Parser:
     """The parser of all options; an option that was not given is None."""
     parser = Parser(description=__doc__)
     what = parser.add_argument_group("what to run")
-    what.add_argument("--trainer", metavar="NAME", help="MMRL, MMRLpp or ZeroshotCLIP")
+    what.add_argument("--trainer", metavar="NAME", help="MMRL, MMRLpp, ZeroshotCLIP, or your own")
+    add_module_options(what)
     what.add_argument("--dataset-config-file", metavar="YAML", help="configs/datasets/*.yaml")
     what.add_argument("--config-file", metavar="YAML", help="configs/trainers/*/*.yaml")
     what.add_argument(
@@ -149,13 +150,16 @@ def prepare(args: argparse.Namespace, held: ExitStack | None = None) -> tuple[An
         RequestError, FileNotFoundError: one sentence that says what is wrong and what to do.
     """
     check_options(args)
+    import datasets  # noqa: F401  registers the readers
+    import trainer  # noqa: F401  registers the trainers
+    from trainer.own_modules import load_modules
+
+    load_modules(args.trainer_module, args.dataset_module)
     if args.eval_only and args.model_dir and not args.trainer:
         from trainer.evaluation.request import stored_trainer
 
         args.trainer = stored_trainer(args.model_dir[0], args.load_epoch)
     cfg, origins = resolve(args)
-    import datasets  # noqa: F401  registers the readers
-    import trainer  # noqa: F401  registers the trainers
     from dassl.alone import alone_in
     from dassl.engine import build_trainer
     from dassl.utils import set_random_seed, setup_logger

@@ -2,10 +2,14 @@
 
 DATA=/data python scripts/one_run.py base_to_novel train mmrl eurosat 1
 DATA=/data python scripts/one_run.py few_shot train mmrlpp dtd 1 16 TRAIN.PRINT_FREQ 5
+
+--trainer-module FILE.py and --dataset-module FILE.py bring a method or a data set of your own.
 """
 
+import argparse
 import os
 import sys
+from collections.abc import Sequence
 
 from interpreter import REPOSITORY, hand_over
 
@@ -13,6 +17,8 @@ if __name__ == "__main__":
     hand_over()
 
 from dassl.errors import RequestError, in_one_sentence
+from options import Parser, add_module_options
+from sweep.choices import load_own
 from sweep.runs import Run, list_runs
 from sweep.settings import Settings, command
 
@@ -38,18 +44,33 @@ def find_run(
     return found[0]
 
 
+def own_modules(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The --trainer-module and --dataset-module of a command line, and its other words."""
+    parser = Parser(add_help=False, allow_abbrev=False)
+    add_module_options(parser)
+    return parser.parse_known_args(words)
+
+
 @in_one_sentence
 def main(argv: list[str] | None = None) -> int:
     """Replace this process by train.py; the exit code if that fails."""
     words = sys.argv[1:] if argv is None else argv
+    own, words = own_modules(words)
     count = 6 if words[:1] == ["few_shot"] else 5
     if len(words) < count or not os.environ.get("DATA"):
-        usage = "PROTOCOL train|test mmrl|mmrlpp DATASET SEED [SHOTS] [KEY VALUE ...]"
+        usage = "PROTOCOL train|test METHOD DATASET SEED [SHOTS] [KEY VALUE ...]"
         print(f"usage: DATA=/path python scripts/one_run.py {usage}", file=sys.stderr)
         return 2
+    load_own(own.trainer_module, own.dataset_module)
     run = find_run(*words[:count])
     os.chdir(REPOSITORY)
-    call = command(run, Settings(root=os.environ["DATA"], opts=tuple(words[count:])))
+    settings = Settings(
+        root=os.environ["DATA"],
+        opts=tuple(words[count:]),
+        trainer_modules=tuple(own.trainer_module),
+        dataset_modules=tuple(own.dataset_module),
+    )
+    call = command(run, settings)
     try:
         os.execvp(call[0], call)
     except OSError as error:

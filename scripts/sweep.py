@@ -24,11 +24,12 @@ if __name__ == "__main__":
     hand_over()
 
 from dassl.errors import RequestError, in_one_sentence
-from options import Parser, minutes, whole_number, whole_numbers
+from options import Parser, add_module_options, minutes, whole_number, whole_numbers
+from sweep.choices import METHODS, load_own, takes_new_classes
 from sweep.execution import Outcome, State, stop_running, stored_outcome, survival_note
 from sweep.inputs import inputs_of_finished
 from sweep.local import Sweep, slot_environments
-from sweep.runs import METHODS, PROTOCOLS, SEEDS, Run, list_runs, units
+from sweep.runs import PROTOCOLS, SEEDS, Run, list_runs, units
 from sweep.settings import Settings, command, resolved_config
 
 MAX_PER_GPU = 1000
@@ -53,7 +54,9 @@ def build_parser() -> Parser:
     parser.add_argument("protocol", choices=PROTOCOLS)
     what = parser.add_argument_group("which runs")
     what.add_argument("--datasets", default="", metavar="A,B", help="default: all of the protocol")
-    what.add_argument("--methods", default=",".join(METHODS), metavar="A,B", help="default: both")
+    what.add_argument("--methods", default=",".join(METHODS), metavar="A,B",
+                      help="registered trainers (default: mmrlpp,mmrl)")  # fmt: skip
+    add_module_options(what)
     what.add_argument("--seeds", type=whole_numbers(), default=SEEDS, metavar="N,M",
                       help="default: 1,2,3")  # fmt: skip
     what.add_argument("--shots", type=whole_numbers(1), default=[], metavar="N,M",
@@ -104,8 +107,12 @@ def chosen_runs(args: argparse.Namespace) -> list[Run]:
     Raises:
         RequestError: an option names something unknown.
     """
+    load_own(args.trainer_module, args.dataset_module)
     methods, datasets = _names(args.methods) or list(METHODS), _names(args.datasets)
     runs = list_runs(args.protocol, methods, datasets, args.seeds or SEEDS, args.shots)
+    for name in sorted({run.trainer for run in runs}):
+        if args.protocol != "few_shot" and not takes_new_classes(name):
+            print(f"{name} knows the classes of its training alone: it is not evaluated on others")
     if args.shard:
         index, count = _shard(args.shard)
         runs = [run for unit in units(runs)[index::count] for run in unit]
@@ -143,7 +150,12 @@ def settings_of(args: argparse.Namespace, opts: list[str]) -> Settings:
             f"{taken[0]} is part of a run's folder and cannot follow `--`; use "
             f"{OPTION_OF_KEY[taken[0]]}, or train.py for a single run"
         )
-    return Settings(args.root, args.output, args.backbone, tuple(opts), args.retries, args.timeout)
+    settings = Settings(
+        args.root, args.output, args.backbone, tuple(opts), args.retries, args.timeout
+    )
+    return settings._replace(
+        trainer_modules=tuple(args.trainer_module), dataset_modules=tuple(args.dataset_module)
+    )
 
 
 def print_plan(runs: list[Run], settings: Settings) -> None:

@@ -1,19 +1,25 @@
-"""The runs of the three sweeps as data: protocol -> the published commands, 552 in all.
+"""The runs of the three sweeps as data: protocol -> commands, 552 of them published.
 
 A run knows its command, the folder of its results, and the run whose checkpoint it evaluates.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
-from pathlib import Path
 from typing import NamedTuple
 
 from dassl.errors import RequestError
+from sweep.choices import (
+    METHODS,
+    DataSet,
+    config_file,
+    find_dataset,
+    find_method,
+    has_training,
+    takes_new_classes,
+)
 
-__all__ = ["METHODS", "PROTOCOLS", "SEEDS", "Run", "list_runs", "units"]
+__all__ = ["PROTOCOLS", "SEEDS", "Run", "list_runs", "units"]
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "datasets"
-METHODS = {"mmrlpp": "MMRLpp", "mmrl": "MMRL"}
 SEEDS = (1, 2, 3)
 # Each in the order of its published script.
 BASE_TO_NOVEL = (
@@ -35,14 +41,19 @@ class Run(NamedTuple):
 
     protocol: str
     trainer: str
-    dataset: str  # stem of configs/datasets/*.yaml
-    config: str  # stem of configs/trainers/<trainer>/*.yaml
+    dataset: str  # stem of configs/datasets/*.yaml, or the name of one's own
+    config: str  # stem of configs/trainers/<trainer or its parent>/*.yaml
     task: str
     subsample: str
     shots: int
     seed: int
     output: str  # below the sweep's folder
-    model: str = ""  # output of the run that it evaluates; empty: it trains
+    model: str = ""  # output of the run that it evaluates; empty: it trains, if anything is learned
+    learns: bool = True
+    # yaml files, below the repository or absolute; without one, a data set has its registered name
+    config_file: str = ""
+    dataset_file: str = ""
+    dataset_name: str = ""
 
     @property
     def name(self) -> str:
@@ -50,29 +61,22 @@ class Run(NamedTuple):
         return f"{self.trainer} {self.dataset} {self.subsample} {self.shots}-shot seed {self.seed}"
 
     @property
-    def dataset_file(self) -> str:
-        """The data set's yaml, as a path below the repository."""
-        return f"configs/datasets/{self.dataset}.yaml"
-
-    @property
-    def config_file(self) -> str:
-        """The trainer's yaml, as a path below the repository."""
-        return f"configs/trainers/{self.trainer}/{self.config}.yaml"
-
-    @property
     def options(self) -> list[str]:
         """The config keys that the sweep sets, each followed by its value."""
         return [
             *("DATASET.NUM_SHOTS", str(self.shots)),
             *("DATASET.SUBSAMPLE_CLASSES", self.subsample, "TASK", self.task),
+            *(("DATASET.NAME", self.dataset_name) if self.dataset_name else ()),
         ]
 
     def arguments(self, root: str, folder: str, backbone: str, opts: Sequence[str]) -> list[str]:
         """The arguments of train.py; `folder` is the sweep's, `opts` are keys for every run."""
-        evaluate = ["--model-dir", below(folder, self.model), "--eval-only"] if self.model else []
+        evaluate = ["--model-dir", below(folder, self.model)] if self.model else []
+        evaluate += ["--eval-only"] if self.model or not self.learns else []
         return [
             *("--root", root, "--seed", str(self.seed), "--trainer", self.trainer),
-            *("--dataset-config-file", self.dataset_file, "--config-file", self.config_file),
+            *(("--dataset-config-file", self.dataset_file) if self.dataset_file else ()),
+            *("--config-file", self.config_file),
             *("--output-dir", below(folder, self.output)),
             *(("--backbone", backbone) if backbone else ()),
             *evaluate,
@@ -156,29 +160,39 @@ def list_runs(
     """All runs of a protocol in the published order, or those of some data sets, seeds and shots.
 
     An empty argument stands for the protocol's own; a name given twice counts once. Cross-dataset
-    evaluations bring their training on ImageNet with them.
+    evaluations bring their training on ImageNet with them. A trainer that knows the classes of its
+    training alone has no run that evaluates others.
 
     Raises:
         RequestError: an unknown protocol, method or data set.
     """
-    _check_known("protocol", [protocol], PROTOCOLS)
+    if protocol not in PROTOCOLS:
+        known = ", ".join(sorted(PROTOCOLS))
+        raise RequestError(f"Unknown protocol {protocol!r}; choose from {known}")
     build, published_datasets, published_shots = PROTOCOLS[protocol]
-    chosen = list(datasets) or published_datasets
-    _check_known("method", methods, METHODS)
-    _check_known("data set", chosen, {path.stem for path in CONFIGS.glob("*.yaml")})
+    trainers = [find_method(word) for word in methods]
+    chosen = {found.stem: found for found in map(find_dataset, datasets or published_datasets)}
     if protocol == "cross_datasets" and "imagenet" not in chosen:
-        chosen = ["imagenet", *chosen]
+        chosen = {"imagenet": find_dataset("imagenet"), **chosen}
     runs = [
-        run
-        for method in methods
-        for run in build(METHODS[method], chosen, seeds, shots or published_shots)
+        _with_files(run, chosen[run.dataset])
+        for trainer in trainers
+        for run in build(trainer, list(chosen), seeds, shots or published_shots)
+        if not run.model or takes_new_classes(trainer)
     ]
     return list(dict.fromkeys(runs))
 
 
-def _check_known(kind: str, names: Sequence[str], known: Collection[str]) -> None:
-    if unknown := [name for name in names if name not in known]:
-        raise RequestError(f"Unknown {kind} {unknown[0]!r}; choose from {', '.join(sorted(known))}")
+def _with_files(run: Run, dataset: DataSet) -> Run:
+    """The run, its files found; one of a trainer that learns nothing evaluates that as it is."""
+    learns = has_training(run.trainer)
+    return run._replace(
+        model=run.model if learns else "",
+        learns=learns,
+        config_file=config_file(run.trainer, run.config),
+        dataset_file=dataset.file,
+        dataset_name=dataset.name,
+    )
 
 
 def units(runs: Sequence[Run]) -> list[list[Run]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from interpreter import REPOSITORY, python_for_runs
+from options import module_words
 from sweep.runs import Run, below
 
 __all__ = [
@@ -38,6 +39,8 @@ class Settings(NamedTuple):
     retries: int = 1
     timeout_minutes: float | None = None  # of one call of train.py
     inputs: Mapping[str, Inputs] = {}  # of finished runs, by output
+    trainer_modules: tuple[str, ...] = ()  # absolute paths
+    dataset_modules: tuple[str, ...] = ()
 
 
 def folder_of(run: Run, settings: Settings) -> Path:
@@ -53,7 +56,8 @@ def console_of(run: Run, settings: Settings) -> Path:
 def command(run: Run, settings: Settings) -> list[str]:
     """The command line that calls train.py."""
     arguments = run.arguments(settings.root, settings.folder, settings.backbone, settings.opts)
-    return [python_for_runs(), "train.py", *arguments]
+    modules = module_words(settings.trainer_modules, settings.dataset_modules)
+    return [python_for_runs(), "train.py", *modules, *arguments]
 
 
 def resolved_config(run: Run, settings: Settings) -> dict[str, Any]:
@@ -74,11 +78,14 @@ def config_of(run: Run, settings: Settings) -> Any:
         RequestError: a key or value after `--` is wrong.
     """
     from trainer.config import build_config
+    from trainer.own_modules import load_modules
 
+    # Another machine's process may ask, which has loaded nothing yet.
+    load_modules(settings.trainer_modules, settings.dataset_modules)
     named = {"MODEL.BACKBONE.NAME": settings.backbone} if settings.backbone else {}
     cfg, _ = build_config(
         trainer=run.trainer,
-        dataset_config_file=str(REPOSITORY / run.dataset_file),
+        dataset_config_file=str(REPOSITORY / run.dataset_file) if run.dataset_file else "",
         config_file=str(REPOSITORY / run.config_file),
         flags=named
         | {

@@ -1,23 +1,27 @@
 """From option values to one resolved config, with the origin of each value that is not a default.
 
-Order, later wins: defaults, data set yaml, trainer yaml, the papers' value for the data set,
-command line. The papers' values come after the yaml files because the published program has them
-there; what the command line says is what the user wants.
+Order, later wins: defaults, the data set's own, data set yaml, trainer yaml, the papers' value for
+the data set, command line. The papers' values come after the yaml files because the published
+program has them there; what the command line says is what the user wants. What a trainer derived
+from another neither declares nor is given, it has from its parent.
 """
 
 import ast
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from yacs.config import CfgNode
 
 from dassl.config import get_cfg_default
+from dassl.data.datasets import DATASET_REGISTRY
+from dassl.engine import TRAINER_REGISTRY
 from dassl.errors import RequestError, is_text, quote
 from dassl.utils.tools import get_most_similar_str_to_a_from_b
 from trainer.config_checks import check_values
 from trainer.config_file import read_yaml
+from trainer.methods import parents_of
 from trainer.published_values import paper_values
 
 __all__ = [
@@ -26,6 +30,7 @@ __all__ = [
     "differences",
     "extend_cfg",
     "flatten",
+    "keys_of_paper",
     "parent_node",
 ]
 
@@ -63,10 +68,19 @@ def extend_cfg(cfg: CfgNode) -> None:
     cfg.TRAIN.GRAPH = "auto"  # launch the step as one CUDA graph; auto, True: on a GPU; False: not
     cfg.TRAINER.CLASS_CHUNK = 0  # classes at a time in the text encoder's training; 0: all
 
-    for name, values in _METHODS.items():
+    for name in _methods():
         node = cfg.TRAINER[name] = _common_node()
-        for key, value in values.items():
-            node[key] = value
+        for ancestor in reversed([name, *parents_of(name)]):
+            for key, value in _METHODS.get(ancestor, {}).items():
+                node[key] = value
+
+
+def _methods() -> list[str]:
+    """The trainers that have a node TRAINER.<name>, whether they declare it or not."""
+    registered = TRAINER_REGISTRY.registered_names()
+    derived = [name for name in registered if any(p in _METHODS for p in parents_of(name))]
+    derived += [n for n in registered if getattr(TRAINER_REGISTRY.get(n), "has_node", False)]
+    return list(dict.fromkeys([*_METHODS, *derived]))
 
 
 def _common_node() -> CfgNode:
@@ -82,15 +96,20 @@ def _common_node() -> CfgNode:
 
 
 def add_method(name: str, **values: Any) -> None:
-    """Give the trainer `name` its node TRAINER.<name>: the common keys, changed and extended.
+    """Declare what the node TRAINER.<name> has of its own: keys, and defaults of common keys.
 
-    Call it where the trainer is registered, before a config is built.
+    All other keys are the common ones, or those of the registered trainer that `name` derives from,
+    with its values. Call it where the trainer is registered, before a config is built.
 
     Raises:
         RequestError: the name is taken.
     """
     if name in _METHODS:
-        raise RequestError(f"TRAINER.{name} already exists; choose another name for the method")
+        where = name in TRAINER_REGISTRY.registered_names() and TRAINER_REGISTRY.source(name)
+        raise RequestError(
+            f"TRAINER.{name} already exists{f' in {where}' if where else ''}; choose another name "
+            "for the method"
+        )
     _METHODS[name] = values
 
 
@@ -113,18 +132,65 @@ def build_config(
     cfg = get_cfg_default()
     extend_cfg(cfg)
     origins: dict[str, str] = {}
-    for path in (dataset_config_file, config_file):
-        if path:
-            _apply(cfg, origins, read_yaml(path), path)
+    files = {path: read_yaml(path) for path in (dataset_config_file, config_file) if path}
     named_trainer = {"TRAINER.NAME": trainer} if trainer else {}
     command_line = named_trainer | dict(flags or {}) | _pairs(opts)
-    named = flatten(cfg) | command_line
-    paper = paper_values(named["TRAINER.NAME"], named["DATASET.NAME"], named["TASK"])
-    _apply(cfg, origins, paper, f"the paper's value for {named['DATASET.NAME']}")
+    given: dict[str, Any] = {}
+    for values in (*files.values(), command_line):
+        given |= values
+    named = flatten(cfg) | given
+    dataset = named["DATASET.NAME"]
+    _apply(cfg, origins, _defaults_of(dataset), f"the data set {dataset}")
+    for path, values in files.items():
+        _apply(cfg, origins, values, path)
+    paper = _of_paper(named["TRAINER.NAME"], dataset, named["TASK"])
+    _apply(cfg, origins, paper, f"the paper's value for {dataset}")
     _apply(cfg, origins, command_line, "the command line")
-    check_values(flatten(cfg), _METHODS, cfg.TRAINER.NAME in {*_METHODS, *_PLAIN_TRAINERS})
+    _inherit(cfg, origins, given)
+    methods = _methods()
+    check_values(flatten(cfg), methods, cfg.TRAINER.NAME in {*methods, *_PLAIN_TRAINERS})
     cfg.freeze()
     return cfg, origins
+
+
+def keys_of_paper(trainer: str, dataset: str, task: str) -> set[str]:
+    """The keys that have the papers' values in a run, a parent's handed down among them."""
+    found = set(_of_paper(trainer, dataset, task))
+    leaves = {key.rpartition(".")[2] for key in found}
+    return found | {f"TRAINER.{trainer}.{leaf}" for leaf in leaves if _inherits(trainer, leaf)}
+
+
+def _of_paper(trainer: str, dataset: str, task: str) -> dict[str, Any]:
+    """The papers' values for a trainer, or for the one that it derives from, by full key."""
+    found: dict[str, Any] = {}
+    for name in (trainer, *parents_of(trainer)):
+        found |= paper_values(name, dataset, task)
+    return found
+
+
+def _inherits(trainer: str, leaf: str) -> bool:
+    """Whether the trainer has its parent's value of a key of its node, unless it is given one."""
+    return bool(parents_of(trainer)) and leaf not in _METHODS.get(trainer, {})
+
+
+def _defaults_of(dataset: Any) -> dict[str, Any]:
+    """What the reader of a data set declares in `defaults`, by full key."""
+    is_known = dataset in DATASET_REGISTRY.registered_names()
+    return getattr(DATASET_REGISTRY.get(dataset), "defaults", {}) if is_known else {}
+
+
+def _inherit(cfg: CfgNode, origins: dict[str, str], given: Collection[str]) -> None:
+    """Hand the values of a parent's node down to the trainer's own, in place."""
+    methods = _methods()
+    line = [name for name in (cfg.TRAINER.NAME, *parents_of(cfg.TRAINER.NAME)) if name in methods]
+    for parent, child in reversed(list(zip(line[1:], line, strict=False))):
+        for key, value in cfg.TRAINER[parent].items():
+            own, theirs = f"TRAINER.{child}.{key}", f"TRAINER.{parent}.{key}"
+            if own in given or not _inherits(child, key):
+                continue
+            cfg.TRAINER[child][key] = value
+            if theirs in origins:
+                origins[own] = origins[theirs]
 
 
 def flatten(cfg: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:

@@ -35,6 +35,7 @@ _GUARD_INTERVAL = 20  # steps between looks at the loss on a GPU, at least
 class RepresentationTrainer(FolderTrainer):
     """Trains a `MMRLModel`; a method says in `build` which. `results` has the last figures."""
 
+    has_node = True  # TRAINER.<name> in the config, declared by `add_method` or not
     results: dict[str, Any]
 
     @classmethod

@@ -24,7 +24,13 @@ from dassl.errors import RequestError
 from dassl.utils.pictures import to_rgb
 from trainer.backbone import load_frozen_clip
 from trainer.checkpoints.find import find_checkpoint, read_checkpoint, run_metadata
-from trainer.checkpoints.identity import Identity, fingerprint, other_backbone, plain_settings
+from trainer.checkpoints.identity import (
+    Identity,
+    check_trainer,
+    fingerprint,
+    other_backbone,
+    plain_settings,
+)
 from trainer.checkpoints.keys import load_learned
 from trainer.checkpoints.resume import unfinished_note
 from trainer.checkpoints.sizes import adapt_config, sizes_of
@@ -32,6 +38,8 @@ from trainer.config import build_config, flatten
 from trainer.method.image_encoder import Shared
 from trainer.method.model import MMRLModel
 from trainer.method.readout import ReadOut
+from trainer.methods import config_file_of
+from trainer.own_modules import load_modules
 from trainer.published_values import are_among, paper_values, prompts
 
 __all__ = ["Prediction", "Predictor", "load"]
@@ -140,6 +148,7 @@ def load(
     template: str | None = None,
     dataset: str | None = None,
     trained: Sequence[str] | None = None,
+    trainer_module: str | Sequence[str] = (),
 ) -> Predictor:
     """A run folder, checkpoint file or exported file, ready to predict.
 
@@ -148,12 +157,14 @@ def load(
     `dataset`, unless a folder of its path has it. Trained classes are read from the fused logits,
     others from the class feature, as the papers do; both may stand in one list. Which ones were
     `trained` the file says, unless given; if neither does, all are taken for trained.
+    `trainer_module` is the file, or the files, that register a trainer of your own.
 
     Raises:
         RequestError: the file is damaged, does not fit the backbone or was made with another, or
             nothing says what the classes or the data set are.
         FileNotFoundError: there is no checkpoint.
     """
+    load_modules([trainer_module] if isinstance(trainer_module, str) else trainer_module)
     source = find_checkpoint(path)
     checkpoint = read_checkpoint(source)
     metadata = run_metadata(checkpoint, path)
@@ -223,18 +234,18 @@ def _config_of(metadata: dict, checkpoint: dict, source: str, backbone: str | No
         FileNotFoundError: of the run's CLIP the name is known, but not where it is.
     """
     trainer = metadata.get("trainer") or sizes_of(checkpoint["state_dict"]).trainer
-    if trainer not in TRAINER_REGISTRY.registered_names():
-        raise RequestError(f"{source} is of the trainer {trainer}: import the module that has it")
+    identity = Identity.read(checkpoint, source)
+    check_trainer(trainer, source, identity.own_modules if identity else {})
     known = flatten(build_config(trainer)[0])
     flags = {
         key: value
         for key, value in metadata["config"].items()
         if key.startswith(("TRAINER.", "INPUT.", "MODEL.BACKBONE.")) and key in known
     }
-    yaml = _CONFIGS / f"trainers/{trainer}/vit_b16.yaml"
+    yaml = config_file_of(trainer, "vit_b16")
     flags |= {"TRAINER.NAME": trainer}
     flags |= {"MODEL.BACKBONE.NAME": backbone} if backbone else {}
-    cfg, _ = build_config(trainer, "", str(yaml) if yaml.is_file() else "", flags)
+    cfg, _ = build_config(trainer, "", str(yaml), flags)
     name = cfg.MODEL.BACKBONE.NAME
     if not backbone and name not in clip.available_models() and not Path(name).is_file():
         raise FileNotFoundError(

@@ -13,8 +13,14 @@ from trainer.method.model import MMRLModel
 __all__ = ["MMRL", "MMRLpp"]
 
 
-def _common(cfg: Any, node: Any) -> dict[str, Any]:
+def _node(cfg: Any) -> Any:
+    """The trainer's node; a trainer that derives from one of these has a node of its own."""
+    return cfg.TRAINER[cfg.TRAINER.NAME]
+
+
+def _common(cfg: Any) -> dict[str, Any]:
     """What both methods are built from; below this function nothing knows of yacs."""
+    node = _node(cfg)
     return {
         "num_tokens": node.N_REP_TOKENS,
         "rep_dim": node.REP_DIM,
@@ -31,7 +37,7 @@ class MMRL(RepresentationTrainer):
     @classmethod
     def build(cls, cfg: Any, frozen: CLIP, prompts: Tensor) -> MMRLModel:
         """The model of a config, its learned tensors empty."""
-        return build_mmrl(frozen, prompts, **_common(cfg, cfg.TRAINER.MMRL))
+        return build_mmrl(frozen, prompts, **_common(cfg))
 
 
 @TRAINER_REGISTRY.register()
@@ -41,12 +47,12 @@ class MMRLpp(RepresentationTrainer):
     @classmethod
     def build(cls, cfg: Any, frozen: CLIP, prompts: Tensor) -> MMRLModel:
         """The model of a config, its learned tensors empty."""
-        c = cfg.TRAINER.MMRLpp
+        c = _node(cfg)
         return build_mmrlpp(
             frozen,
             prompts,
             beta=c.BETA,
             layer_rank=c.RES_LORA_DIM,
             projection_rank=c.PROJ_LORA_DIM,
-            **_common(cfg, c),
+            **_common(cfg),
         )

@@ -1,11 +1,19 @@
 """A table from a name that users type to the class behind it."""
 
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 from dassl.utils.tools import get_most_similar_str_to_a_from_b
 
 T = TypeVar("T")
+
+
+class NameTaken(KeyError):
+    """A name is registered already; the message says by which file."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # a KeyError would quote it
 
 
 class Registry:
@@ -25,7 +33,7 @@ class Registry:
         """Enter `obj`, or return a decorator that does.
 
         Raises:
-            KeyError: the name is taken and `force` is False.
+            NameTaken: a KeyError; the name is taken and `force` is False.
         """
         if obj is not None:
             self._add(obj.__name__, obj, force)
@@ -39,7 +47,10 @@ class Registry:
 
     def _add(self, name: str, obj: Any, force: bool) -> None:
         if name in self._objects and not force:
-            raise KeyError(f"An object named {name!r} is already registered in {self._name!r}")
+            raise NameTaken(
+                f"An object named {name!r} is already registered in {self._name!r}, by "
+                f"{self.source(name)}"
+            )
         self._objects[name] = obj
 
     def get(self, name: str) -> Any:
@@ -56,6 +67,11 @@ class Registry:
                 f"Object named {name!r} is not in the registry {self._name!r} ({known}).{hint}"
             )
         return self._objects[name]
+
+    def source(self, name: str) -> str:
+        """The file that defines the object of that name, or the name of its module."""
+        module = self.get(name).__module__
+        return getattr(sys.modules.get(module), "__file__", None) or module
 
     def registered_names(self) -> list[str]:
         """All names, in order of registration."""

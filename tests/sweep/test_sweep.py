@@ -111,7 +111,7 @@ def test_one_run_answers_wrong_requests_in_a_sentence(words, message):
 
 WRONG_SWEEPS = [
     (["--datasets", "eurosat,eurosatt"], "Unknown data set 'eurosatt'"),
-    (["--methods", "mmrl,MMRL"], "Unknown method 'MMRL'"),
+    (["--methods", "mmrl,cocoop"], "Unknown method 'cocoop'"),
     (["--seeds", "1,x"], "--seeds: takes a whole number from 0 to 4294967295, got 'x'"),
     (["--shots", "0"], "--shots: takes a whole number from 1 to 4294967295, got '0'"),
     (["--shard", "5/4"], "--shard takes I/N with I from 0 to N - 1, got '5/4'"),

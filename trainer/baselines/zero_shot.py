@@ -19,6 +19,7 @@ __all__ = ["ZeroshotCLIP"]
 class ZeroshotCLIP(TrainerX):
     """Evaluates; there is nothing to train, load or save. `results` has the last figures."""
 
+    learns = False  # a sweep calls it for evaluations alone
     results: dict[str, Any]
 
     def check_cfg(self, cfg: Any) -> None:

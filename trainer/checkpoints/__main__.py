@@ -7,15 +7,18 @@ PATH is a run folder, a checkpoint file, the tree of a published archive, or a .
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from dassl.errors import in_one_sentence
 from dassl.whole_files import check_writable, write_whole
 from options import Parser
 from trainer.checkpoints.find import find_checkpoint, read_checkpoint, run_metadata
 from trainer.checkpoints.identity import KEY, Identity, plain_settings, seal
-from trainer.checkpoints.sizes import is_learned, sizes_of
+from trainer.checkpoints.sizes import PUBLISHED_METHODS, is_learned, sizes_of
 from trainer.published_values import METHOD_NAMES
 
 __all__ = ["describe", "export"]
@@ -53,16 +56,30 @@ def export(path: str, out: Path, epoch: int | None = None) -> tuple[int, int]:
 
 
 def describe(path: str, epoch: int | None = None) -> str:
-    """Method, sizes, epoch and number of learned tensors, a line each."""
+    """Method, sizes, epoch and learned tensors, a line each; the trainer need not be registered.
+
+    Raises:
+        RequestError: the checkpoint is damaged, or neither says whose it is nor has MMRL's tensors.
+    """
     source = find_checkpoint(path, epoch)
     checkpoint = read_checkpoint(source)
-    s = sizes_of(checkpoint["state_dict"])
-    known = run_metadata(checkpoint, path)
-    trainer = known.get("trainer", s.trainer)
+    state, known = checkpoint["state_dict"], run_metadata(checkpoint, path)
+    trainer = known.get("trainer") or sizes_of(state).trainer
     lines = {
         "file": source,
         "method": METHOD_NAMES.get(trainer, trainer),
         "epoch": checkpoint.get("epoch"),
+        **(_sizes(state) if trainer in PUBLISHED_METHODS else _tensors(checkpoint, path)),
+        "in the file": f"{len(state)} tensors, {source.stat().st_size:,} bytes",
+        "classes": ", ".join(known.get("classnames", [])) or "not recorded",
+    }
+    return "\n".join(f"{name + ':':<20} {value}" for name, value in lines.items())
+
+
+def _sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What the tensors of a published method say."""
+    s = sizes_of(state)
+    return {
         "K, tokens": s.num_tokens,
         "d_r, space width": s.rep_dim,
         "layers with tokens": s.num_layers,
@@ -70,10 +87,17 @@ def describe(path: str, epoch: int | None = None) -> str:
         "rank of proj_rep": s.projection_rank or "-",
         "widths": f"{s.vision_width} (image), {s.text_width} (text)",
         "learned": f"{s.num_tensors} tensors, {s.num_learned:,} numbers",
-        "in the file": f"{len(checkpoint['state_dict'])} tensors, {source.stat().st_size:,} bytes",
-        "classes": ", ".join(known.get("classnames", [])) or "not recorded",
     }
-    return "\n".join(f"{name + ':':<20} {value}" for name, value in lines.items())
+
+
+def _tensors(checkpoint: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Of another method: its file, if it is of one's own, and every tensor with its shape."""
+    state, identity = checkpoint["state_dict"], Identity.read(checkpoint, path)
+    files = identity.own_modules if identity else {}
+    lines = {f"file {name}": f"sha256 {sha}" for name, sha in files.items()}
+    lines |= {key: " x ".join(map(str, tensor.shape)) or "1" for key, tensor in state.items()}
+    total = sum(tensor.numel() for tensor in state.values())
+    return lines | {"learned": f"{len(state)} tensors, {total:,} numbers"}
 
 
 @in_one_sentence

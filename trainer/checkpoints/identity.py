@@ -17,6 +17,7 @@ from torch import Tensor
 
 from clip.model import CLIP
 from dassl.config import get_cfg_default
+from dassl.engine import TRAINER_REGISTRY
 from dassl.errors import RequestError
 from dassl.utils.torchfile import Record
 from trainer.checkpoints.settings import (
@@ -26,11 +27,14 @@ from trainer.checkpoints.settings import (
     unread_nodes,
 )
 from trainer.config import extend_cfg, flatten
+from trainer.methods import has_trainer
+from trainer.own_modules import files_of
 
 __all__ = [
     "KEY",
     "Identity",
     "check_digest",
+    "check_trainer",
     "fingerprint",
     "fingerprint_of_learned",
     "first_difference",
@@ -51,7 +55,8 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     **{"trainer": str, "settings": dict, "classnames": (list, tuple), "draw_sha256": str},
     **{"backbone_sha256": str, "code_version": str, _DIGEST: str},
 }
-_LATER_KINDS = {"pictures": dict, "model_sha256": str}  # which the first files lack
+# which the first files lack
+_LATER_KINDS = {"pictures": dict, "model_sha256": str, "own_modules": dict}
 _PART_NAMES = {"train": "training", "val": "validation", "tested": "test"}
 
 
@@ -66,6 +71,7 @@ class Identity(NamedTuple):
     code_version: str = ""  # recorded, never compared
     pictures: Mapping[str, str] = {}  # part -> sha256 of what they hold, see `pictures_of`
     model_sha256: str = ""  # of what was loaded, if the results are an evaluation's
+    own_modules: Mapping[str, str] = {}  # file name -> sha256; recorded, never compared
 
     @classmethod
     def read(cls, content: Mapping[str, Any], path: str) -> "Identity | None":
@@ -86,6 +92,20 @@ class Identity(NamedTuple):
         return self._replace(pictures=pictures)
 
 
+def check_trainer(trainer: str, source: str, own_modules: Mapping[str, str] = {}) -> None:
+    """That the trainer which made what is stored at `source` is registered.
+
+    Raises:
+        RequestError: it is not; with what to give.
+    """
+    if not has_trainer(trainer):
+        file = next(iter(own_modules), "FILE.py")
+        raise RequestError(
+            f"{source} was trained by {trainer}, which is not known here; give --trainer-module "
+            f"{file}, the file that registers it"
+        )
+
+
 def identity_of(cfg: Any, dataset: Any, backbone_sha256: str) -> Identity:
     """The identity of a run with this config on these training pictures."""
     return Identity(
@@ -95,6 +115,7 @@ def identity_of(cfg: Any, dataset: Any, backbone_sha256: str) -> Identity:
         draw_sha256=getattr(dataset, "draw_hash", None) or "",
         backbone_sha256=backbone_sha256,
         code_version=_code_version(),
+        own_modules=files_of(TRAINER_REGISTRY.get(cfg.TRAINER.NAME), type(dataset)),
     )
 
 

@@ -10,8 +10,8 @@ from dassl.errors import RequestError
 from trainer.checkpoints.identity import Identity
 from trainer.checkpoints.keys import is_learned, stack_layers
 from trainer.checkpoints.settings import OF_TRAINING
-from trainer.config import flatten, parent_node
-from trainer.published_values import paper_values, prompts
+from trainer.config import flatten, keys_of_paper, parent_node
+from trainer.published_values import prompts
 
 __all__ = ["PUBLISHED_METHODS", "LearnedSizes", "adapt_config", "sizes_of"]
 
@@ -120,7 +120,7 @@ def _stored_values(identity: Identity, cfg: CfgNode) -> dict[str, Any]:
     if identity.settings.get("DATASET.NAME") == dataset:  # prompts belong to a data set
         return found | {"DATASET.TEMPLATE": identity.settings.get("DATASET.TEMPLATE", "")}
     # MMRL++ evaluates across data sets with each one's own BETA, as published.
-    paper = paper_values(identity.trainer, dataset, cfg.TASK).keys()
+    paper = keys_of_paper(identity.trainer, dataset, cfg.TASK)
     return {k: v for k, v in found.items() if k not in paper or k.endswith(".REP_DIM")}
 
 

@@ -11,7 +11,7 @@ from dassl.engine.base import TrainerBase
 from dassl.errors import RequestError
 from run_files import RESULTS_FILE
 from trainer.checkpoints.find import find_checkpoint, read_checkpoint
-from trainer.checkpoints.identity import Identity, fingerprint_of_learned
+from trainer.checkpoints.identity import Identity, check_trainer, fingerprint_of_learned
 from trainer.checkpoints.keys import is_learned
 from trainer.checkpoints.pictures import pictures_of
 from trainer.checkpoints.resume import finished, is_training_folder
@@ -58,11 +58,15 @@ def stored_trainer(path: str, epoch: int | None) -> str:
     """The trainer that a checkpoint names; empty where it names none.
 
     Raises:
-        FileNotFoundError, RequestError: there is no checkpoint, or it is damaged.
+        FileNotFoundError, RequestError: there is no checkpoint, it is damaged, or its trainer is
+            not registered.
     """
     source = find_checkpoint(path, epoch)
     identity = Identity.read(read_checkpoint(source), str(source))
-    return identity.trainer if identity else ""
+    if identity is None:
+        return ""
+    check_trainer(identity.trainer, str(source), identity.own_modules)
+    return identity.trainer
 
 
 def adapt_to_checkpoints(

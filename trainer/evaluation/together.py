@@ -57,8 +57,8 @@ class Member(NamedTuple):
         """The evaluation of what a trainer has loaded; it may load another run afterwards."""
         read_out = trainer.read_out()
         # MMRL's learned projection is the parameter itself, which the next run overwrites
-        adaptation = read_out.adaptation(trainer.model, trainer.prompts)
-        learned = Adaptation(*(tensor.clone() for tensor in adaptation))
+        parts = read_out.adaptation(trainer.model, trainer.prompts)
+        learned = Adaptation(*(p.clone() if isinstance(p, Tensor) else p for p in parts))
         keep = trainer.cfg.TEST.PREDICTIONS
         joint = Joint(read_out) if read_out.is_mixed else None
         tally = Tally(evaluator, trainer.dm.dataset.classnames, keep, joint)

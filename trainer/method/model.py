@@ -36,6 +36,7 @@ class Adaptation(NamedTuple):
     image_tokens: Tensor  # (layers, K, D) of the image tower
     rep_proj: Tensor  # (D, E) projection of the representation feature
     text: Tensor  # (C, E) w, L2-normalised
+    alpha: float | Tensor  # weight of the class feature's logits; a scalar
 
 
 class Output(NamedTuple):
@@ -74,7 +75,7 @@ class MMRLModel(nn.Module):
         self.learner = learner
         self.image_encoder = ImageEncoder(clip.visual, image)
         self.text_encoder = TextEncoder(clip.text, text, prompts, class_chunk)
-        self.alpha = alpha
+        self.alpha: float | Tensor = alpha
         # w0 never changes with training, so the loss finds it ready
         frozen_text = normalise(self.text_encoder.frozen)
         self.register_buffer("frozen_text", frozen_text, persistent=False)
@@ -94,7 +95,8 @@ class MMRLModel(nn.Module):
 
     def _adaptation(self, encoder: TextEncoder) -> Adaptation:
         tokens = self.learner(self.image_encoder.tower.proj)
-        return Adaptation(tokens.image, tokens.rep_proj, normalise(encoder(tokens.text)))
+        text = normalise(encoder(tokens.text))
+        return Adaptation(tokens.image, tokens.rep_proj, text, self.alpha)
 
     def classify(self, shared: Shared, adaptation: Adaptation) -> Output:
         """The batch behind `shared`, of the image encoder, by what was learned."""
@@ -110,7 +112,7 @@ class MMRLModel(nn.Module):
         image, text = features[: len(features) // 2], adaptation.text
         # f_c and f_r meet the same text features: one product for both
         logits, logits_rep = product(LOGIT_SCALE * features, text.t()).chunk(2)
-        fusion = self.alpha * logits + (1 - self.alpha) * logits_rep
+        fusion = adaptation.alpha * logits + (1 - adaptation.alpha) * logits_rep
         return Output(logits, logits_rep, fusion, image, text)
 
     def with_frozen(self, images: Tensor) -> tuple[Output, Features]:

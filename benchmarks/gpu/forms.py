@@ -99,7 +99,10 @@ def make_step(
     precision.set_mode(training=True)
     model: MMRLModel | PlainModel = PlainModel(ours, tokens) if form == "plain" else ours
     model.train()
-    optimizer = torch.optim.AdamW(list(ours.learned().values()), lr=1e-4)
+    # the plain form steps a tensor a layer, as published, in the memory of our stacked ones
+    plain = isinstance(model, PlainModel)
+    learned = model.learner.parameters() if plain else ours.learned().values()
+    optimizer = torch.optim.AdamW(list(learned), lr=1e-4)
     if form != "plain":
         fuse(optimizer)
     half = torch.float16 if device.type == "cuda" else torch.bfloat16

@@ -97,7 +97,7 @@ def request(root, out, clip_file, *options, seed=1):
 
 
 @pytest.fixture(scope="module")
-def runs(no_report_of_the_machine, eurosat_root, clip_file, tmp_path_factory):
+def runs(eurosat_root, clip_file, tmp_path_factory):
     """Run folders of seed 1 and 2."""
     folder = tmp_path_factory.mktemp("runs")
     for seed in (1, 2):

@@ -28,7 +28,16 @@ from options import Parser, minutes, whole_number, whole_numbers
 from sweep.execution import Outcome, State, stop_running, stored_outcome, survival_note
 from sweep.inputs import inputs_of_finished
 from sweep.local import Sweep, slot_environments
-from sweep.runs import METHODS, PROTOCOLS, SEEDS, Run, list_runs, units
+from sweep.runs import (
+    BOUND_TO_CLASSES,
+    METHODS,
+    PROTOCOLS,
+    PUBLISHED,
+    SEEDS,
+    Run,
+    list_runs,
+    units,
+)
 from sweep.settings import Settings, command, resolved_config
 
 MAX_PER_GPU = 1000
@@ -53,7 +62,8 @@ def build_parser() -> Parser:
     parser.add_argument("protocol", choices=PROTOCOLS)
     what = parser.add_argument_group("which runs")
     what.add_argument("--datasets", default="", metavar="A,B", help="default: all of the protocol")
-    what.add_argument("--methods", default=",".join(METHODS), metavar="A,B", help="default: both")
+    what.add_argument("--methods", default=",".join(PUBLISHED), metavar="A,B", help="of "
+                      f"{', '.join(METHODS)} (default: {','.join(PUBLISHED)})")  # fmt: skip
     what.add_argument("--seeds", type=whole_numbers(), default=SEEDS, metavar="N,M",
                       help="default: 1,2,3")  # fmt: skip
     what.add_argument("--shots", type=whole_numbers(1), default=[], metavar="N,M",
@@ -104,8 +114,11 @@ def chosen_runs(args: argparse.Namespace) -> list[Run]:
     Raises:
         RequestError: an option names something unknown.
     """
-    methods, datasets = _names(args.methods) or list(METHODS), _names(args.datasets)
+    methods, datasets = _names(args.methods) or list(PUBLISHED), _names(args.datasets)
     runs = list_runs(args.protocol, methods, datasets, args.seeds or SEEDS, args.shots)
+    if args.protocol != "few_shot" and any(run.trainer in BOUND_TO_CLASSES for run in runs):
+        print("New classes are not applicable to linear probe and Tip-Adapter: they are trained, "
+              "and evaluated on their own classes")  # fmt: skip
     if args.shard:
         index, count = _shard(args.shard)
         runs = [run for unit in units(runs)[index::count] for run in unit]

@@ -10,10 +10,25 @@ from typing import NamedTuple
 
 from dassl.errors import RequestError
 
-__all__ = ["METHODS", "PROTOCOLS", "SEEDS", "Run", "list_runs", "units"]
+__all__ = [
+    "BOUND_TO_CLASSES",
+    "METHODS",
+    "PROTOCOLS",
+    "PUBLISHED",
+    "SEEDS",
+    "Run",
+    "list_runs",
+    "units",
+]
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "datasets"
-METHODS = {"mmrlpp": "MMRLpp", "mmrl": "MMRL"}
+METHODS = {
+    **{"mmrlpp": "MMRLpp", "mmrl": "MMRL"},
+    **{"linear_probe": "LinearProbe", "tip_adapter": "TipAdapter", "tip_adapter_f": "TipAdapterF"},
+}
+PUBLISHED = ("mmrlpp", "mmrl")  # what is swept unless methods are named
+# They know the classes that they were trained on, and have one config for all protocols.
+BOUND_TO_CLASSES = ("LinearProbe", "TipAdapter", "TipAdapterF")
 SEEDS = (1, 2, 3)
 # Each in the order of its published script.
 BASE_TO_NOVEL = (
@@ -81,6 +96,11 @@ class Run(NamedTuple):
         ]
 
 
+def config_of(trainer: str, published: str) -> str:
+    """The stem of the trainer's yaml for a protocol, where the published methods' is given."""
+    return "vit_b16" if trainer in BOUND_TO_CLASSES else published
+
+
 def below(folder: str, output: str) -> str:
     """A run's folder below the sweep's, as commands name it; an empty one is the repository."""
     return f"{folder}/{output}" if folder else output
@@ -93,11 +113,15 @@ def base_to_novel(
     runs = []
     for dataset, count, seed in product(datasets, shots, seeds):
         config = "vit_b16_imagenet" if dataset == "imagenet" else "vit_b16"
+        config = config_of(trainer, config)
         tail = f"{dataset}/shots_{count}/{trainer}/{config}/seed{seed}"
         trained = f"output/base2new/train_base/{tail}"
         common = ("base_to_novel", trainer, dataset, config, "B2N")
         runs.append(Run(*common, "base", count, seed, trained))
-        runs.append(Run(*common, "new", count, seed, f"output/base2new/test_new/{tail}", trained))
+        if trainer not in BOUND_TO_CLASSES:
+            runs.append(
+                Run(*common, "new", count, seed, f"output/base2new/test_new/{tail}", trained)
+            )
     return runs
 
 
@@ -105,7 +129,7 @@ def cross_datasets(
     trainer: str, datasets: Sequence[str], seeds: Sequence[int], shots: Sequence[int]
 ) -> list[Run]:
     """Train on ImageNet, evaluate on ten other data sets and four of its variants."""
-    config = "vit_b16_cross_datasets"
+    config = config_of(trainer, "vit_b16_cross_datasets")
     runs = []
     for dataset, count, seed in product(datasets, shots, seeds):
         tail = f"shots_{count}/{trainer}/{config}/seed{seed}"
@@ -113,7 +137,7 @@ def cross_datasets(
         common = ("cross_datasets", trainer, dataset, config, "CD", "all", count, seed)
         if dataset == "imagenet":
             runs.append(Run(*common, source))
-        else:
+        elif trainer not in BOUND_TO_CLASSES:
             runs.append(Run(*common, f"output/base2new/test_new/{dataset}/{tail}", source))
     return runs
 
@@ -125,6 +149,7 @@ def few_shot(
     runs = []
     for dataset, count, seed in product(datasets, shots, seeds):
         config = "vit_b16_imagenet" if dataset == "imagenet" else "vit_b16_few_shot"
+        config = config_of(trainer, config)
         output = f"output/few_shot/{dataset}/shots_{count}/{trainer}/{config}/seed{seed}"
         common = ("few_shot", trainer, dataset, config, "FS", "all", count, seed)
         runs.append(Run(*common, output))
@@ -148,7 +173,7 @@ PROTOCOLS = {
 
 def list_runs(
     protocol: str,
-    methods: Sequence[str] = tuple(METHODS),
+    methods: Sequence[str] = PUBLISHED,
     datasets: Sequence[str] = (),
     seeds: Sequence[int] = SEEDS,
     shots: Sequence[int] = (),

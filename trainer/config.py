@@ -41,6 +41,23 @@ _METHODS: dict[str, dict[str, Any]] = {
         "RES_LORA_DIM": 4,  # rank of SRRA's residuals
     },
 }
+# Of baselines, which have no other keys.
+_BASELINES: dict[str, dict[str, Any]] = {
+    "LinearProbe": {
+        "C": 0.0,  # inverse strength of the L2 penalty; 0: chosen on validation
+    },
+    **{
+        name: {
+            "ALPHA": 1.0,  # weight of the cache; without validation, and in training
+            "BETA": 5.5,  # sharpness of the affinity; likewise
+            "SEARCH": True,  # choose both on validation
+            "SEARCH_SCALE": (7.0, 3.0),  # up to which BETA, ALPHA; from 0.1
+            "SEARCH_STEPS": (200, 20),  # values of BETA, ALPHA
+            "VIEWS": 10,  # augmented views of a picture, averaged in the cache; 0: as evaluated
+        }
+        for name in ("TipAdapter", "TipAdapterF")
+    },
+}
 
 
 def extend_cfg(cfg: CfgNode) -> None:
@@ -66,6 +83,8 @@ def extend_cfg(cfg: CfgNode) -> None:
         node = cfg.TRAINER[name] = _common_node()
         for key, value in values.items():
             node[key] = value
+    for name, values in _BASELINES.items():
+        cfg.TRAINER[name] = CfgNode(values)
 
 
 def _common_node() -> CfgNode:
@@ -88,7 +107,7 @@ def add_method(name: str, **values: Any) -> None:
     Raises:
         RequestError: the name is taken.
     """
-    if name in _METHODS:
+    if name in _METHODS or name in _BASELINES:
         raise RequestError(f"TRAINER.{name} already exists; choose another name for the method")
     _METHODS[name] = values
 
@@ -121,7 +140,8 @@ def build_config(
     paper = paper_values(named["TRAINER.NAME"], named["DATASET.NAME"], named["TASK"])
     _apply(cfg, origins, paper, f"the paper's value for {named['DATASET.NAME']}")
     _apply(cfg, origins, command_line, "the command line")
-    check_values(flatten(cfg), _METHODS, cfg.TRAINER.NAME in {*_METHODS, *_PLAIN_TRAINERS})
+    ours = {*_METHODS, *_BASELINES, *_PLAIN_TRAINERS}
+    check_values(flatten(cfg), _METHODS, cfg.TRAINER.NAME in ours)
     cfg.freeze()
     return cfg, origins
 

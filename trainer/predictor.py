@@ -126,7 +126,10 @@ def load(
     _check_backbone(checkpoint, str(source), cfg, frozen)
     text = template or metadata.get("template") or ""
     tokens = clip.tokenize(prompts(classnames, metadata.get("dataset", ""), text)).to(target)
-    model = TRAINER_REGISTRY.get(cfg.TRAINER.NAME).build(cfg, frozen, tokens)
+    kind = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
+    if getattr(kind, "is_bound_to_classes", False):
+        kind.check_classes(trained, classnames, str(source))
+    model = kind.build(cfg, frozen, tokens)
     load_learned(model, checkpoint["state_dict"])
     known, asked = ({as_read(name) for name in names} for names in (trained, classnames))
     reads = "fusion" if asked <= known or not trained else "class feature"

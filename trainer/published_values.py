@@ -18,7 +18,14 @@ __all__ = [
 ]
 
 # Registered trainer -> name for people.
-METHOD_NAMES = {"MMRL": "MMRL", "MMRLpp": "MMRL++", "ZeroshotCLIP": "zero-shot CLIP"}
+METHOD_NAMES = {
+    "MMRL": "MMRL",
+    "MMRLpp": "MMRL++",
+    "ZeroshotCLIP": "zero-shot CLIP",
+    "LinearProbe": "linear probe",
+    "TipAdapter": "Tip-Adapter",
+    "TipAdapterF": "Tip-Adapter-F",
+}
 
 _DEFAULT = "a photo of a {}."
 _TEMPLATES = {

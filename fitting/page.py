@@ -28,8 +28,9 @@ h2.part { font-size: 1.15rem; font-weight: 600 }
 .filter { display: inline-block; padding: .5rem 0; margin-bottom: .4rem; cursor: pointer }
 #only { width: 1.1rem; height: 1.1rem; vertical-align: -.15rem }
 #only:checked ~ main .is-right { display: none } a { color: inherit }
-.row.true span:first-of-type { font-weight: 700 } .row.true span:first-of-type::after {
-  content: " \\2713 true"; color: var(--good) }
+.row.true span:first-of-type { font-weight: 700 } .row.true span:first-of-type::before {
+  content: "\\2713\\a0"; color: var(--good) }
+.row span:last-child { flex: none }
 .scroll { overflow-x: auto }
 @media (max-width: 480px) { body { padding: .6rem } td, th { padding: .25rem .2rem;
   font-size: .85rem } }
@@ -58,8 +59,9 @@ def to_page(
         f"<title>{name}</title><style>{STYLE}{_STYLE}</style><body><h1>Methods compared</h1>"
         f"{_table(outcomes, chosen)}<h2 class=part>Classes, by {name}</h2>{_classes(answers)}"
         f"<h2 class=part>Test pictures, worst first</h2><p>{name}: {wrong} of {len(answers)} are "
-        f"wrong.{more}</p><input type=checkbox id=only><label class=filter for=only> only wrong"
-        f"</label><main>{''.join(_card(answer, folder) for answer in shown)}</main></body></html>\n"
+        f"wrong.{more} \u2713 marks the true class.</p><input type=checkbox id=only>"
+        f"<label class=filter for=only> only wrong</label>"
+        f"<main>{''.join(_card(answer, folder) for answer in shown)}</main></body></html>\n"
     )
 
 

@@ -243,3 +243,31 @@ def test_the_page_has_the_worst_first_and_marks_the_truth(tmp_path):
     assert "mostly taken for &lt;a&gt; (2)" in page
     assert "<a>" not in page.replace("<a href", "")
     assert "href='sub/p.png'" in page
+
+
+def photographs():
+    """Name -> pixels of the photographs that scikit-image and scikit-learn bring along."""
+    from skimage import data
+    from sklearn.datasets import load_sample_image
+
+    named = {name: getattr(data, name)() for name in ("astronaut", "chelsea", "coffee", "rocket")}
+    samples = {name: load_sample_image(f"{name}.jpg") for name in ("china", "flower")}
+    return named | samples
+
+
+@pytest.mark.slow
+def test_crops_of_real_photographs_are_told_apart(tmp_path, clip_file):
+    rng = np.random.default_rng(0)
+    root = tmp_path / "photographs"
+    for name, pixels in photographs().items():
+        (root / name).mkdir(parents=True)
+        for number in range(12):
+            top, left = (int(rng.integers(0, size - 160)) for size in pixels.shape[:2])
+            crop = Image.fromarray(pixels[top : top + 160, left : left + 160])
+            crop.save(root / name / f"{number}.jpg")
+    out = tmp_path / "out"
+    assert fit.main(words(root, out, clip_file, "--epochs", "3")) == 0
+    with open(out / "results.csv") as file:
+        accuracies = {r["method"]: float(r["accuracy"]) for r in csv.DictReader(file)}
+    assert max(accuracies.values()) > 50  # chance is 17
+    assert (out / "model.safetensors").is_file()

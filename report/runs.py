@@ -11,7 +11,7 @@ from report.cells import Cell, Column, Protocol, Row, RowKind, Table, shots_text
 from report.paper import AVERAGED, BACKBONE, SHOTS, Paper, Published
 from report.results import Result
 from report.text import listed, plain
-from trainer.published_values import METHOD_NAMES
+from trainer.published_values import BOUND_TO_CLASSES, METHOD_NAMES
 
 __all__ = ["SOURCE", "Group", "Runs", "grouped", "protocols_of"]
 
@@ -173,6 +173,8 @@ class Runs(NamedTuple):
     def notes(self, rows: Sequence[Row]) -> list[str]:
         """Sentences on what is not there, or is not what it seems."""
         notes = []
+        if self.group.protocol is Protocol.BASE_TO_NOVEL and self.group.trainer in BOUND_TO_CLASSES:
+            notes.append("New classes, and with them H, are not applicable to this method.")
         if self.group.is_published and not self.is_comparable:
             notes.append(
                 f"The papers' numbers are of {shots_text(SHOTS)}, {BACKBONE} and test pictures; "

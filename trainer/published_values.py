@@ -7,6 +7,7 @@ from typing import Any
 from dassl.errors import RequestError
 
 __all__ = [
+    "BOUND_TO_CLASSES",
     "METHOD_NAMES",
     "as_read",
     "chance_note",
@@ -26,6 +27,8 @@ METHOD_NAMES = {
     "TipAdapter": "Tip-Adapter",
     "TipAdapterF": "Tip-Adapter-F",
 }
+# They know the classes that they were trained on; new ones are not applicable.
+BOUND_TO_CLASSES = ("LinearProbe", "TipAdapter", "TipAdapterF")
 
 _DEFAULT = "a photo of a {}."
 _TEMPLATES = {

@@ -13,7 +13,7 @@ import pytest
 from conftest import GOLDEN, REPOSITORY
 from recording import SMALL, WATCHDOG_S, bash, clean_environment, recorded, sweep, wait_until
 from scripts.sweep import build_parser, chosen_runs, settings_of
-from sweep.runs import PROTOCOLS, list_runs, units
+from sweep.runs import BOUND_TO_CLASSES, PROTOCOLS, list_runs, units
 
 
 def expected(protocol):
@@ -240,3 +240,15 @@ def test_stopping_ends_the_children(stop, tmp_path):
     process.wait(timeout=WATCHDOG_S)
     wait_until(lambda: not is_running(int(pids.read_text())))
     assert not list((tmp_path / "out").rglob("results.json"))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_baselines_are_swept_on_their_own_classes_alone(protocol):
+    from trainer import published_values
+
+    names = ["linear_probe", "tip_adapter", "tip_adapter_f"]
+    runs = list_runs(protocol, names, ["imagenet"], [1], [4])
+    assert {run.trainer for run in runs} == set(BOUND_TO_CLASSES)
+    assert published_values.BOUND_TO_CLASSES == BOUND_TO_CLASSES
+    assert {(run.subsample, run.model) for run in runs} <= {("base", ""), ("all", "")}
+    assert [run.config_file for run in runs if not (REPOSITORY / run.config_file).is_file()] == []

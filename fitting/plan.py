@@ -1,6 +1,7 @@
 """What is asked for -> the command of train.py for each method, and about how long it takes."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,15 @@ from dassl.errors import RequestError
 from fitting.pictures import Pictures
 from trainer.published_values import METHOD_NAMES, equal_prompts, prompts
 
-__all__ = ["DEFAULT_METHODS", "METHODS", "Plan", "chosen_methods", "prompt_note", "seconds_of"]
+__all__ = [
+    "DEFAULT_METHODS",
+    "METHODS",
+    "Plan",
+    "chosen_methods",
+    "prompt_note",
+    "seconds_of",
+    "title",
+]
 
 _CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 # From the cheapest to the dearest: of equals, the first is recommended.
@@ -29,6 +38,7 @@ _STEPPING = {"tip-adapter-f": 20, "mmrl": 10, "mmrl++": 10}  # and their epochs
 _SHARE_WITH_TOKENS = 7 / 12  # of the layers: the papers' 6 to 12
 _SMALL = 1000  # pictures that one process decodes as fast as eight are started
 _VIEWS = 10  # that Tip-Adapter's cache averages
+_BATCH = 4  # of MMRL's and MMRL++'s vit_b16.yaml
 _STEP = 4.0  # times an image's pass: frozen and adapted, and back
 
 
@@ -134,30 +144,34 @@ def seconds_of(plan: Plan, model: CLIP) -> dict[str, float]:
     device = torch.device("cuda" if plan.uses_cuda else "cpu")
     model = model.to(device)
     image = torch.zeros(1, 3, plan.resolution, plan.resolution, device=device)
-    text = clip.tokenize(prompts(plan.pictures.classnames[:8], "Folder", plan.template)).to(device)
+    names = plan.pictures.classnames
+    some = clip.tokenize(prompts(names[:8], "Folder", plan.template)).to(device)
     model.encode_image(image)  # the first pass also warms up
     per_picture = _seconds(lambda: model.encode_image(image).cpu())
-    classes = len(plan.pictures.classnames)
-    per_text = _seconds(lambda: model.encode_text(text).cpu()) * classes / len(text)
-    train, val, test = (plan.pictures.count(part) for part in ("train", "val", "test"))
-    train = min(train, plan.shots * classes) if plan.shots > 0 else train
+    per_list = _seconds(lambda: model.encode_text(some).cpu()) * len(names) / len(some)
     found = {}
     for method in plan.methods:
-        is_ours = method in ("mmrl", "mmrl++")
-        passes = (val + 2 * test) * (2 if is_ours else 1) + plan.epochs_of(method) * train * (
-            _STEP if is_ours else 1
-        )
-        passes += {"linear-probe": 1, "tip-adapter": _VIEWS, "tip-adapter-f": _VIEWS}.get(
-            method, 0
-        ) * train
-        steps = plan.epochs_of(method) * -(-train // 4) if is_ours else 1
-        found[method] = passes * per_picture + steps * per_text * (_STEP - 1)
+        pictures, lists = _passes(plan, method)
+        found[method] = pictures * per_picture + lists * per_list
     return found
 
 
-def _seconds(work: object) -> float:
+def _passes(plan: Plan, method: str) -> tuple[float, float]:
+    """Pictures, and lists of all class names, that pass through CLIP, both in forward passes."""
+    train, val, test = (plan.pictures.count(part) for part in ("train", "val", "test"))
+    if plan.shots > 0:
+        train = min(train, plan.shots * len(plan.pictures.classnames))
+    evaluated, trained = val + 2 * test, plan.epochs_of(method) * train
+    if method in ("mmrl", "mmrl++"):
+        steps = plan.epochs_of(method) * -(-train // _BATCH)
+        return 2 * evaluated + _STEP * trained, _STEP * steps
+    views = {"zero-shot": 0, "linear-probe": 1}.get(method, _VIEWS)
+    return evaluated + views * train + trained, 1
+
+
+def _seconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
-    work()  # type: ignore[operator]
+    work()
     return time.perf_counter() - started
 
 

@@ -46,7 +46,8 @@ def build_parser() -> Parser:
     """The parser of all options; an option that was not given is None."""
     parser = Parser(description=__doc__)
     what = parser.add_argument_group("what to run")
-    what.add_argument("--trainer", metavar="NAME", help="MMRL, MMRLpp, ZeroshotCLIP, or your own")
+    what.add_argument("--trainer", metavar="NAME", help="MMRL, MMRLpp, ZeroshotCLIP, LinearProbe, "
+                      "TipAdapter, TipAdapterF, or your own")  # fmt: skip
     add_module_options(what)
     what.add_argument("--dataset-config-file", metavar="YAML", help="configs/datasets/*.yaml")
     what.add_argument("--config-file", metavar="YAML", help="configs/trainers/*/*.yaml")

@@ -9,7 +9,7 @@ from dassl.utils import read_image
 from report.palette import PAGE_COLOURS
 from report.text import in_html
 
-__all__ = ["to_page"]
+__all__ = ["STYLE", "thumbnail", "to_page"]
 
 STYLE = (
     PAGE_COLOURS
@@ -69,11 +69,12 @@ def _card(row: Any) -> str:
         kind = "right" if row.truth == row.names[0] else "wrong"
         verdict = f"<div class={kind}>{kind}: {in_html(row.truth)}</div>"
     path = in_html(row.path)
-    image = f"<img alt='{path}' src='{_thumbnail(row.path)}'>"
+    image = f"<img alt='{path}' src='{thumbnail(row.path)}'>"
     return f"<article>{image}<h2>{path}</h2>{bars}{verdict}</article>"
 
 
-def _thumbnail(path: str) -> str:
+def thumbnail(path: str) -> str:
+    """A small JPEG of the picture at `path`, as a URL that holds it."""
     image = read_image(path)
     image.thumbnail((320, 320))
     text = io.BytesIO()

@@ -11,6 +11,7 @@ from report.cells import UNTRAINED, Cell, Column, Protocol, Row, RowKind, Table,
 from report.paper import AVERAGED, BACKBONE, SHOTS, Paper, Published
 from report.results import Result
 from report.text import listed, plain
+from trainer.methods import takes_new_classes
 from trainer.published_values import METHOD_NAMES
 
 __all__ = ["SOURCE", "Group", "Runs", "grouped", "protocols_of"]
@@ -179,6 +180,9 @@ class Runs(NamedTuple):
     def notes(self, rows: Sequence[Row]) -> list[str]:
         """Sentences on what is not there, or is not what it seems."""
         notes = []
+        is_paired = self.group.protocol is Protocol.BASE_TO_NOVEL
+        if is_paired and not takes_new_classes(self.group.trainer):
+            notes.append("New classes, and with them H, are not applicable to this method.")
         if self.group.is_published and not self.is_comparable:
             notes.append(
                 f"The papers' numbers are of {shots_text(SHOTS)}, {BACKBONE} and test pictures; "

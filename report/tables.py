@@ -16,6 +16,7 @@ from report.cells import (
 from report.paper import Paper
 from report.results import Result
 from report.runs import SOURCE, Runs, grouped
+from trainer.methods import takes_new_classes
 
 __all__ = ["build_tables"]
 
@@ -63,10 +64,12 @@ def _pair_row(runs: Runs, dataset: str) -> Row:
     both = {seed: (base[seed], novel[seed]) for seed in base if seed in novel}
     h = harmonic_cell([b for b, _ in both.values()], [n for _, n in both.values()])
     published, rerun = runs.published(dataset, H)
-    lacking = runs.lacking(both)
+    lacking, of_novel = runs.lacking(both), runs.cell(dataset, NOVEL, novel)
+    if not takes_new_classes(runs.group.trainer):
+        lacking, of_novel = (), of_novel._replace(missing=())
     cells = {
         BASE: runs.cell(dataset, BASE, base),
-        NOVEL: runs.cell(dataset, NOVEL, novel),
+        NOVEL: of_novel,
         H: h._replace(missing=lacking, published=published, rerun=rerun),
     }
     return Row(dataset, RowKind.DATASET, cells)

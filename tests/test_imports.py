@@ -11,6 +11,7 @@ from conftest import REPOSITORY
 
 PACKAGES = [
     "clip", "dassl", "datasets", "trainer", "demo", "benchmarks", "scripts", "sweep", "report",
+    "fitting",
 ]  # fmt: skip
 ERRORS = "dassl.errors"  # every package raises and explains by it
 READER = "dassl.utils.torchfile"  # of torch files; all that clip takes from another package
@@ -21,6 +22,7 @@ MAY_IMPORT = {
     "trainer": {"clip", "dassl"},
     "sweep": {"trainer", "datasets"},
     "report": {"trainer", "datasets", "dassl"},
+    "fitting": {"clip", "dassl", "datasets", "trainer", "report"},
 }
 FILES = sorted(p for name in PACKAGES for p in (REPOSITORY / name).rglob("*.py"))
 
@@ -38,7 +40,7 @@ def imported_names(path):
 
 @pytest.mark.parametrize("package", MAY_IMPORT)
 def test_imports_point_down(package):
-    ours = {*PACKAGES, "train", "predict"} - MAY_IMPORT[package] - {package}
+    ours = {*PACKAGES, "train", "predict", "fit"} - MAY_IMPORT[package] - {package}
     wrong = {}
     for path in (REPOSITORY / package).rglob("*.py"):
         names = {name for name in imported_names(path) if name.split(".")[0] in ours}
@@ -105,7 +107,7 @@ def test_files_stay_readable_in_length(path):
     assert len(path.read_text().splitlines()) <= 320
 
 
-@pytest.mark.parametrize("program", ["train.py", "predict.py", "scripts/sweep.py"])
+@pytest.mark.parametrize("program", ["train.py", "predict.py", "fit.py", "scripts/sweep.py"])
 def test_help_answers_without_importing_torch(program):
     command = [sys.executable, "-X", "importtime", program, "--help"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True, text=True)

@@ -47,6 +47,23 @@ _METHODS: dict[str, dict[str, Any]] = {
         "RES_LORA_DIM": 4,  # rank of SRRA's residuals
     },
 }
+# Of baselines, which have no other keys.
+_BASELINES: dict[str, dict[str, Any]] = {
+    "LinearProbe": {
+        "C": 0.0,  # inverse strength of the L2 penalty; 0: chosen on validation
+    },
+    **{
+        name: {
+            "ALPHA": 1.0,  # weight of the cache; without validation, and in training
+            "BETA": 5.5,  # sharpness of the affinity; likewise
+            "SEARCH": True,  # choose both on validation
+            "SEARCH_SCALE": (7.0, 3.0),  # up to which BETA, ALPHA; from 0.1
+            "SEARCH_STEPS": (200, 20),  # values of BETA, ALPHA
+            "VIEWS": 10,  # augmented views of a picture, averaged in the cache; 0: as evaluated
+        }
+        for name in ("TipAdapter", "TipAdapterF")
+    },
+}
 
 
 def extend_cfg(cfg: CfgNode) -> None:
@@ -73,6 +90,8 @@ def extend_cfg(cfg: CfgNode) -> None:
         for ancestor in reversed([name, *parents_of(name)]):
             for key, value in _METHODS.get(ancestor, {}).items():
                 node[key] = value
+    for name, values in _BASELINES.items():
+        cfg.TRAINER[name] = CfgNode(values)
 
 
 def _methods() -> list[str]:
@@ -104,7 +123,7 @@ def add_method(name: str, **values: Any) -> None:
     Raises:
         RequestError: the name is taken.
     """
-    if name in _METHODS:
+    if name in _METHODS or name in _BASELINES:
         where = name in TRAINER_REGISTRY.registered_names() and TRAINER_REGISTRY.source(name)
         raise RequestError(
             f"TRAINER.{name} already exists{f' in {where}' if where else ''}; choose another name "
@@ -148,7 +167,8 @@ def build_config(
     _apply(cfg, origins, command_line, "the command line")
     _inherit(cfg, origins, given)
     methods = _methods()
-    check_values(flatten(cfg), methods, cfg.TRAINER.NAME in {*methods, *_PLAIN_TRAINERS})
+    ours = {*methods, *_BASELINES, *_PLAIN_TRAINERS}
+    check_values(flatten(cfg), methods, cfg.TRAINER.NAME in ours)
     cfg.freeze()
     return cfg, origins
 

@@ -129,6 +129,24 @@ _RULES = {
     "TEST.SPLIT": _choice("test", "val"),
     "TRAINER.CLASS_CHUNK": _NOT_NEGATIVE,
 }
+# In the nodes of baselines.
+_RULES |= {"TRAINER.LinearProbe.C": _between(0, 10**9)}
+for _name in ("TipAdapter", "TipAdapterF"):
+    _RULES |= {
+        f"TRAINER.{_name}.ALPHA": _between(0, 1000),
+        f"TRAINER.{_name}.BETA": _between(0, 1000),
+        f"TRAINER.{_name}.SEARCH_SCALE": Rule(
+            lambda pair: len(pair) == 2 and all(_is_number(v) and 0.1 < v <= 1000 for v in pair),
+            "two numbers above 0.1, up to 1000: of BETA and of ALPHA",
+        ),
+        f"TRAINER.{_name}.SEARCH_STEPS": Rule(
+            lambda pair: (
+                len(pair) == 2 and _are_whole(pair) and 1 <= min(pair) <= max(pair) <= 2000
+            ),
+            "two whole numbers from 1 to 2000: of BETA and of ALPHA",
+        ),
+        f"TRAINER.{_name}.VIEWS": _whole(0, 1000),
+    }
 # In the node TRAINER.<name> of every method that has the key.
 _RULES_OF_METHODS = {
     "PREC": _choice(*PRECISIONS),

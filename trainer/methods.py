@@ -42,8 +42,8 @@ def learns(name: str) -> bool:
 
 
 def takes_new_classes(name: str) -> bool:
-    """Whether the registered trainer `name` can be evaluated on classes that it has not seen."""
-    return getattr(TRAINER_REGISTRY.get(name), "takes_new_classes", True)
+    """Whether a trainer can be evaluated on classes it has not seen; an unknown one can."""
+    return not has_trainer(name) or getattr(TRAINER_REGISTRY.get(name), "takes_new_classes", True)
 
 
 def config_file_of(trainer: str, stem: str) -> Path:

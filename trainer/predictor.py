@@ -38,7 +38,7 @@ from trainer.config import build_config, flatten
 from trainer.method.image_encoder import Shared
 from trainer.method.model import MMRLModel
 from trainer.method.readout import ReadOut
-from trainer.methods import config_file_of
+from trainer.methods import config_file_of, takes_new_classes
 from trainer.own_modules import load_modules
 from trainer.published_values import are_among, paper_values, prompts
 
@@ -189,7 +189,10 @@ def load(
     text = template or metadata.get("template") or ""
     text = prompts(["{}"], metadata.get("dataset", ""), text)[0]  # the data set's, if there is none
     tokens = clip.tokenize(prompts(classnames, "", text)).to(target)
-    model = TRAINER_REGISTRY.get(cfg.TRAINER.NAME).build(cfg, frozen, tokens)
+    kind = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
+    if not takes_new_classes(cfg.TRAINER.NAME):
+        kind.check_classes(trained, classnames, str(source))
+    model = kind.build(cfg, frozen, tokens)
     load_learned(model, checkpoint["state_dict"])
     if not trained:
         print(f"Which classes were trained is not recorded: {path!r} is read as if all were")

@@ -1,6 +1,7 @@
 """Files, seeds, environment: small helpers without tensors."""
 
 import difflib
+import functools
 import json
 import os
 import random
@@ -116,6 +117,7 @@ def download_url(url: str, dst: str) -> None:
     print()
 
 
+@functools.cache  # it asks a dozen programs, which would say the same again
 def collect_env_info() -> str:
     """torch's environment report and Pillow's version; never fails."""
     import PIL

@@ -240,3 +240,12 @@ def test_stopping_ends_the_children(stop, tmp_path):
     process.wait(timeout=WATCHDOG_S)
     wait_until(lambda: not is_running(int(pids.read_text())))
     assert not list((tmp_path / "out").rglob("results.json"))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_baselines_are_swept_on_their_own_classes_alone(protocol):
+    names = ["linear_probe", "tip_adapter", "tip_adapter_f"]
+    runs = list_runs(protocol, names, ["imagenet"], [1], [4])
+    assert {run.trainer for run in runs} == {"LinearProbe", "TipAdapter", "TipAdapterF"}
+    assert {(run.subsample, run.model) for run in runs} <= {("base", ""), ("all", "")}
+    assert [run.config_file for run in runs if not (REPOSITORY / run.config_file).is_file()] == []

@@ -138,6 +138,9 @@ def load_learned(model: MMRLModel, state: Mapping[str, Tensor]) -> None:
         RequestError: a key is missing, surplus or misshapen, or a frozen tensor differs from the
             model's, that is, the checkpoint belongs to another CLIP. The message names the keys.
     """
+    # a baseline's cache is as large as its file says
+    if make_room := getattr(model, "make_room", None):
+        make_room(state)
     learned = model.learned()
     wanted = {entry.key: entry for entry in entries(learned)}
     frozen = _frozen_tensors(model, learned)

@@ -49,7 +49,10 @@ _NUMBER_KEYS = {
 # Files by their path, of which the folder is a circumstance.
 _PATHS = {BACKBONE, "MODEL.INIT_WEIGHTS"}
 # They read no other trainer's node; a trainer derived from them may.
-_READ_THEIR_OWN = ("MMRL", "MMRLpp", "ZeroshotCLIP")
+_READ_THEIR_OWN = (
+    *("MMRL", "MMRLpp", "ZeroshotCLIP"),
+    *("LinearProbe", "TipAdapter", "TipAdapterF"),
+)
 
 
 def is_circumstance(key: str) -> bool:

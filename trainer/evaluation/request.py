@@ -18,8 +18,8 @@ from trainer.checkpoints.resume import finished, is_training_folder
 from trainer.checkpoints.settings import OF_TRAINING
 from trainer.checkpoints.sizes import adapt_config
 from trainer.config import flatten
-from trainer.engine import RepresentationTrainer
 from trainer.evaluation.evidence import missing_evidence
+from trainer.folder_trainer import FolderTrainer
 
 __all__ = [
     "adapt_to_checkpoints",
@@ -80,7 +80,7 @@ def adapt_to_checkpoints(
     name = cfg.TRAINER.NAME
     if name not in TRAINER_REGISTRY.registered_names():
         return  # building it will say so
-    if not issubclass(TRAINER_REGISTRY.get(name), RepresentationTrainer):
+    if not issubclass(TRAINER_REGISTRY.get(name), FolderTrainer):
         return
     first, *others = (find_checkpoint(path, epoch) for path in model_dirs)
     checkpoint = read_checkpoint(first)
@@ -159,7 +159,8 @@ def load_for_evaluation(trainer: Any, model_dirs: Sequence[str], epoch: int | No
     Raises:
         RequestError: there is none, and the trainer is one that learns; or it does not fit.
     """
-    learns = any(optim is not None for optim in trainer._optims.values())
+    steps = any(optim is not None for optim in trainer._optims.values())
+    learns = steps or isinstance(trainer, FolderTrainer)
     if learns and not model_dirs:
         raise RequestError(
             f"--eval-only evaluates what {trainer.cfg.TRAINER.NAME} has learned; say where it is: "

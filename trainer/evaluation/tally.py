@@ -12,7 +12,7 @@ from trainer.evaluation.evidence import Predictions, write_confusion, write_per_
 from trainer.evaluation.joint import Joint
 from trainer.published_values import chance_note, print_classes, prompts
 
-__all__ = ["Tally", "conclude", "evaluate", "show_own_data"]
+__all__ = ["Tally", "conclude", "evaluate", "show_own_data", "show_zero_shot"]
 
 
 class Tally:
@@ -111,8 +111,6 @@ def conclude(trainer: Any, split: str, tally: Tally) -> dict[str, Any]:
 
 def show_own_data(trainer: Any) -> None:
     """Print prompts, files of each class, and what CLIP itself makes of the test pictures."""
-    c, dataset = trainer.cfg.DATASET, trainer.dm.dataset
-    print_classes(dataset, prompts(dataset.classnames, c.NAME, c.TEMPLATE))
     states = random_states()  # looking must not change what training draws
     trainer.set_model_mode("eval")
     correct = 0
@@ -121,6 +119,13 @@ def show_own_data(trainer: Any) -> None:
         features = trainer.model.frozen_features(image)
         correct += int((features.image @ features.text.t()).argmax(1).eq(label).sum())
     restore_random_states(states)
+    show_zero_shot(trainer, correct)
+
+
+def show_zero_shot(trainer: Any, correct: int) -> None:
+    """As `show_own_data`, of which the number of correct test pictures is known."""
+    c, dataset = trainer.cfg.DATASET, trainer.dm.dataset
+    print_classes(dataset, prompts(dataset.classnames, c.NAME, c.TEMPLATE))
     share = 100 * correct / len(dataset.test)
     print(f"Zero-shot CLIP classifies {share:.1f}% of the test set correctly")
     if note := chance_note(share, len(dataset.classnames)):

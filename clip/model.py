@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clip.ops import ACTIVATIONS, Activation, FoldedMLP, add_frozen_mlp, attend, frozen_linear
+from clip.ops import ACTIVATIONS, FoldedMLP, add_frozen_mlp, attend, frozen_linear
 from clip.sizes import HEAD_WIDTH, Sizes
 from dassl.errors import RequestError
 
@@ -63,15 +63,15 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     """(..., D) -> (..., D) through 4 D hidden units; as it is while CLIP trains."""
 
-    def __init__(self, width: int, activation: Activation) -> None:
+    def __init__(self, width: int, activation: str) -> None:
         super().__init__()
-        self.activation = activation
+        self.activation = activation  # by name: torch's functions do not pickle
         self.c_fc = nn.Linear(width, 4 * width)
         self.c_proj = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the MLP to every position."""
-        g = self.activation
+        g = ACTIVATIONS[self.activation]
         return self.c_proj(g.apply(g.factor * self.c_fc(x)) / g.factor)
 
 
@@ -83,7 +83,7 @@ class Block(nn.Module):
     folded_first: Tensor  # (4 D,)
     folded_second: Tensor  # (D,)
 
-    def __init__(self, width: int, activation: Activation) -> None:
+    def __init__(self, width: int, activation: str) -> None:
         super().__init__()
         self.attn = Attention(width)
         self.ln_1 = nn.LayerNorm(width)
@@ -95,7 +95,8 @@ class Block(nn.Module):
 
     def fold(self) -> None:
         """Derive what the frozen MLP reads beside its matrices, from the parameters as they are."""
-        first, second, factor = self.mlp.c_fc, self.mlp.c_proj, self.mlp.activation.factor
+        first, second = self.mlp.c_fc, self.mlp.c_proj
+        factor = ACTIVATIONS[self.mlp.activation].factor
         vectors = (self.ln_2.weight, self.ln_2.bias, first.bias, second.bias)
         for name, p in zip(_FOLDED, vectors, strict=True):
             setattr(self, name, (factor * p.detach().float()).to(p.dtype))
@@ -114,7 +115,7 @@ class Block(nn.Module):
             self.fold()
         norm = (self.ln_2.weight, self.folded_weight, self.folded_shift)
         folded = (first.weight, self.folded_first, second.weight, self.folded_second)
-        return add_frozen_mlp(x, FoldedMLP(*norm, *folded, self.mlp.activation))
+        return add_frozen_mlp(x, FoldedMLP(*norm, *folded, ACTIVATIONS[self.mlp.activation]))
 
     def forward(self, x: Tensor, causal: bool = False, read: int | None = None) -> Tensor:
         """Attention, then the MLP, each added to its input; `read`: for the first positions only.
@@ -127,7 +128,7 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """The layers of a tower, under OpenAI's key `resblocks`."""
 
-    def __init__(self, width: int, num_layers: int, activation: Activation) -> None:
+    def __init__(self, width: int, num_layers: int, activation: str) -> None:
         super().__init__()
         self.resblocks = nn.ModuleList(Block(width, activation) for _ in range(num_layers))
 
@@ -145,7 +146,7 @@ class Transformer(nn.Module):
 class VisionTower(nn.Module):
     """Images (N, 3, R, R) -> features (N, E)."""
 
-    def __init__(self, sizes: Sizes, activation: Activation) -> None:
+    def __init__(self, sizes: Sizes, activation: str) -> None:
         super().__init__()
         width = sizes.vision_width
         num_patches = (sizes.resolution // sizes.patch) ** 2
@@ -174,7 +175,7 @@ class VisionTower(nn.Module):
 class TextTower(nn.Module):
     """Tokens (C, T) -> features (C, E), read at each text's EOT; attention is causal."""
 
-    def __init__(self, sizes: Sizes, activation: Activation) -> None:
+    def __init__(self, sizes: Sizes, activation: str) -> None:
         super().__init__()
         width = sizes.text_width
         self.token_embedding = nn.Embedding(sizes.vocab_size, width)
@@ -201,8 +202,8 @@ class CLIP(nn.Module):
         super().__init__()
         self.sizes = sizes
         self.activation = activation  # a name of `clip.ops.ACTIVATIONS`
-        self.visual = VisionTower(sizes, ACTIVATIONS[activation])
-        self.text = TextTower(sizes, ACTIVATIONS[activation])
+        self.visual = VisionTower(sizes, activation)
+        self.text = TextTower(sizes, activation)
         self.logit_scale = nn.Parameter(torch.empty([]))
 
     @classmethod

@@ -10,6 +10,7 @@ from dassl.errors import RequestError
 __all__ = ["HEAD_WIDTH", "Sizes"]
 
 HEAD_WIDTH = 64  # of OpenAI's models; head counts are in no tensor's shape
+_WIDEST = 1024  # of vision towers with such heads; ViT-H's are 80 wide, bigG's 104
 _DIMENSIONS = {  # of the tensors whose shapes say all sizes
     "visual.conv1.weight": 4,
     "visual.positional_embedding": 2,
@@ -37,7 +38,8 @@ class Sizes(NamedTuple):
         """Read all sizes from a state dict with OpenAI's keys.
 
         Raises:
-            RequestError: a key is missing, or its tensor is empty or of the wrong dimension.
+            RequestError: a key is missing, its tensor is empty or of the wrong dimension, or the
+                tower is a wider one than this CLIP computes.
         """
         if missing := sorted(_DIMENSIONS.keys() - state.keys()):
             raise RequestError(f"This is no CLIP state dict: it lacks {missing}")
@@ -49,6 +51,11 @@ class Sizes(NamedTuple):
                     f"transformer's has {dimensions} dimensions, none of them empty"
                 )
         vision_width, _, patch, _ = state["visual.conv1.weight"].shape
+        if vision_width > _WIDEST:
+            raise RequestError(
+                f"Its image tower is {vision_width} wide, and published ones wider than {_WIDEST} "
+                f"have other heads than OpenAI's, which are {HEAD_WIDTH} wide"
+            )
         num_patches = state["visual.positional_embedding"].shape[0] - 1
         context_length, text_width = state["positional_embedding"].shape
         return cls(

@@ -131,6 +131,10 @@ def change(state, tmp_path, edit):
             ),
             r"names of a Hugging Face CLIP",
         ),
+        (
+            lambda s: s.update({"visual.conv1.weight": torch.ones(1280, 3, 14, 14)}),
+            "image tower is 1280 wide",
+        ),
         (lambda s: s.update(note="text"), "something other than a state dict"),
     ],
 )

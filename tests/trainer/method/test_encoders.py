@@ -64,12 +64,14 @@ templates = st.sampled_from(["a photo of a {}.", "{}", "{} texture."])
     num_images=st.integers(1, 3),
     beta=st.sampled_from([0.0, 0.3, 1.0]),
     class_chunk=st.sampled_from([0, 1, 2]),
+    activation=st.sampled_from(["quick_gelu", "gelu"]),
 )
 def test_fast_form_equals_the_plain_one(
-    method, layers, num_tokens, names, template, num_images, beta, class_chunk
+    method, layers, num_tokens, names, template, num_images, beta, class_chunk, activation
 ):
     prompts = tokenize([template.format(name) for name in names])
-    model = build(method, prompts, layers, num_tokens, beta=beta, class_chunk=class_chunk).eval()
+    choice = {"class_chunk": class_chunk, "activation": activation}
+    model = build(method, prompts, layers, num_tokens, beta=beta, **choice).eval()
     plain = PlainModel(model, prompts)
     generator = torch.Generator().manual_seed(num_images)
     images = torch.randn(num_images, 3, 32, 32, generator=generator)

@@ -76,6 +76,12 @@ def _import_open_clip() -> Any:
         import open_clip
     except ImportError as error:
         raise RequestError(f"{OPEN_CLIP}MODEL/TAG needs open_clip_torch: {error}") from error
+    # older tables leave it out, also where the plain model's name is wrong
+    if not open_clip.get_pretrained_cfg("ViT-B-32", "openai").get("quick_gelu"):
+        raise RequestError(
+            f"{OPEN_CLIP}MODEL/TAG needs an open_clip_torch whose tables say the activation: pip "
+            "install -U open_clip_torch"
+        )
     return open_clip
 
 

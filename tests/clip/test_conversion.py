@@ -156,6 +156,13 @@ def test_what_open_clip_has_and_this_clip_is_not(name, message):
         open_clip_entry(f"open_clip:{name}")
 
 
+def test_tables_that_leave_the_activation_out_are_not_believed(monkeypatch):
+    entry = {"hf_hub": "a/b/"}  # as older versions have it
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda model, tag: entry)
+    with pytest.raises(ValueError, match="pip install -U open_clip_torch"):
+        open_clip_entry("open_clip:ViT-B-32/laion2b_s34b_b79k")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -145,7 +145,7 @@ def first_difference(stored: Identity, wanted: Identity) -> str | None:
     know_clips = stored.backbone_sha256 and wanted.backbone_sha256
     before = recorded(_all_settings(stored, wanted))
     now = wanted.settings
-    if now.get(ACTIVATION) == "auto":  # what it stands for is said by the fingerprints alone
+    if now.get(ACTIVATION, "auto") == "auto":  # the fingerprints alone say what it stands for
         now = now | {ACTIVATION: before[ACTIVATION]}
     ignored = unread_nodes(before.keys() | now.keys(), wanted.trainer)
     if know_clips:  # one CLIP may be in two files

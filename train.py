@@ -54,7 +54,8 @@ def build_parser() -> Parser:
     what.add_argument(
         "--backbone",
         metavar="NAME|FILE",
-        help="CLIP by name (ViT-B/16) or a weights file (default: the config file's)",
+        help="CLIP by name (ViT-B/16, open_clip:MODEL/TAG), a weights file, or its folder "
+        "(default: the config file's)",
     )
     what.add_argument("--head", metavar="NAME", help="head of Dassl's own networks; CLIP has none")
     where = parser.add_argument_group("where")

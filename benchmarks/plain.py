@@ -178,7 +178,8 @@ def plain_block(block: Block, x: Tensor, mask: Tensor | None) -> Tensor:
     )  # fmt: skip
     x = x + y
     y = block.mlp.c_fc(layer_norm(block.ln_2, x))
-    return x + block.mlp.c_proj(y * torch.sigmoid(1.702 * y))
+    hidden = F.gelu(y) if block.mlp.activation == "gelu" else y * torch.sigmoid(1.702 * y)
+    return x + block.mlp.c_proj(hidden)
 
 
 def layer_norm(norm: nn.LayerNorm, x: Tensor) -> Tensor:

@@ -1,12 +1,12 @@
-"""CLIP, frozen: `available_models()`, `load(name_or_path)`, `tokenize(texts)`."""
+"""CLIP, frozen: `available_models()`, `is_name(text)`, `load(name_or_path)`, `tokenize(texts)`."""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clip.tokenizer import tokenize
-    from clip.weights import available_models, load
+    from clip.weights import available_models, is_name, load
 
-__all__ = ["available_models", "load", "tokenize"]
+__all__ = ["available_models", "is_name", "load", "tokenize"]
 
 
 def __getattr__(name: str) -> Any:
@@ -15,7 +15,7 @@ def __getattr__(name: str) -> Any:
         from clip.tokenizer import tokenize
 
         return tokenize
-    if name in ("available_models", "load"):
+    if name in ("available_models", "is_name", "load"):
         from clip import weights
 
         return getattr(weights, name)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-__all__ = ["library_of", "to_openai_keys"]
+__all__ = ["library_of", "other_kind", "to_openai_keys"]
 
 _HF_TOP = {
     "vision_model.embeddings.class_embedding": "visual.class_embedding",
@@ -31,9 +31,24 @@ _HF_TRANSPOSED = {
     "visual_projection.weight": "visual.proj",
     "text_projection.weight": "text_projection",
 }
-
-
 _HF_MARK = "vision_model.embeddings.class_embedding"
+
+
+_OTHER_KINDS = {  # starts of keys that only other models have
+    "logit_bias": "a SigLIP",
+    "visual.trunk.": "a model with an image tower of timm, as SigLIP's",
+    "vision_model.head.": "a SigLIP",
+    "visual.layer": "a CLIP ResNet",
+    "visual.attnpool.": "a CLIP ResNet",
+}
+
+
+def other_kind(state: Mapping[str, Tensor]) -> str:
+    """What a state dict is of, if it is of no vision transformer like OpenAI's; else empty."""
+    kinds = (
+        kind for start, kind in _OTHER_KINDS.items() if any(k.startswith(start) for k in state)
+    )
+    return next(kinds, "")
 
 
 def library_of(state: Mapping[str, Tensor]) -> str:

@@ -1,78 +1,23 @@
 """CLIP with a vision transformer: images (N, 3, R, R), tokens (C, T) -> features (., E).
 
-Keys and arithmetic are OpenAI's; all sizes are read from the state dict's shapes. Batch first.
+Keys and arithmetic are OpenAI's, the activation is QuickGELU or GELU; all sizes are read from the
+state dict's shapes. Batch first.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clip.ops import QUICK_GELU, FoldedMLP, add_frozen_mlp, attend, frozen_linear
+from clip.ops import ACTIVATIONS, FoldedMLP, add_frozen_mlp, attend, frozen_linear
+from clip.sizes import HEAD_WIDTH, Sizes
 from dassl.errors import RequestError
 
 __all__ = ["CLIP", "Block", "Sizes", "TextTower", "VisionTower"]
 
-_DIMENSIONS = {  # of the tensors whose shapes say all sizes
-    "visual.conv1.weight": 4,
-    "visual.positional_embedding": 2,
-    "positional_embedding": 2,
-    "text_projection": 2,
-    "token_embedding.weight": 2,
-}
 _FOLDED = ("folded_weight", "folded_shift", "folded_first", "folded_second")
-_HEAD_WIDTH = 64  # of every published CLIP; head counts are in no tensor's shape
-
-
-class Sizes(NamedTuple):
-    """What the shapes of a state dict say about its model."""
-
-    embed_dim: int
-    resolution: int
-    patch: int
-    vision_width: int
-    vision_layers: int
-    text_width: int
-    text_layers: int
-    context_length: int
-    vocab_size: int
-
-    @classmethod
-    def of(cls, state: Mapping[str, Tensor]) -> "Sizes":
-        """Read all sizes from a state dict with OpenAI's keys.
-
-        Raises:
-            RequestError: a key is missing, or its tensor is empty or of the wrong dimension.
-        """
-        if missing := sorted(_DIMENSIONS.keys() - state.keys()):
-            raise RequestError(f"This is no CLIP state dict: it lacks {missing}")
-        for key, dimensions in _DIMENSIONS.items():
-            shape = tuple(state[key].shape)
-            if len(shape) != dimensions or 0 in shape:
-                raise RequestError(
-                    f"This is no CLIP state dict: {key} has the shape {shape}, where a vision "
-                    f"transformer's has {dimensions} dimensions, none of them empty"
-                )
-        vision_width, _, patch, _ = state["visual.conv1.weight"].shape
-        num_patches = state["visual.positional_embedding"].shape[0] - 1
-        context_length, text_width = state["positional_embedding"].shape
-        return cls(
-            embed_dim=state["text_projection"].shape[1],
-            resolution=patch * round(num_patches**0.5),
-            patch=patch,
-            vision_width=vision_width,
-            vision_layers=_count_layers(state, "visual.transformer.resblocks."),
-            text_width=text_width,
-            text_layers=_count_layers(state, "transformer.resblocks."),
-            context_length=context_length,
-            vocab_size=state["token_embedding.weight"].shape[0],
-        )
-
-
-def _count_layers(state: Mapping[str, Tensor], prefix: str) -> int:
-    return len({key[len(prefix) :].split(".")[0] for key in state if key.startswith(prefix)})
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -87,7 +32,7 @@ class Attention(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.num_heads = max(1, width // _HEAD_WIDTH)
+        self.num_heads = max(1, width // HEAD_WIDTH)
         if width % self.num_heads:
             raise RequestError(f"Width {width} does not divide into {self.num_heads} heads")
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
@@ -116,16 +61,18 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """(..., D) -> (..., D) through 4 D hidden units with QuickGELU; as it is while CLIP trains."""
+    """(..., D) -> (..., D) through 4 D hidden units; as it is while CLIP trains."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, activation: str) -> None:
         super().__init__()
+        self.activation = activation  # by name: torch's functions do not pickle
         self.c_fc = nn.Linear(width, 4 * width)
         self.c_proj = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the MLP to every position."""
-        return self.c_proj(F.silu(QUICK_GELU * self.c_fc(x)) / QUICK_GELU)
+        g = ACTIVATIONS[self.activation]
+        return self.c_proj(g.apply(g.factor * self.c_fc(x)) / g.factor)
 
 
 class Block(nn.Module):
@@ -136,11 +83,11 @@ class Block(nn.Module):
     folded_first: Tensor  # (4 D,)
     folded_second: Tensor  # (D,)
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, activation: str) -> None:
         super().__init__()
         self.attn = Attention(width)
         self.ln_1 = nn.LayerNorm(width)
-        self.mlp = MLP(width)
+        self.mlp = MLP(width, activation)
         self.ln_2 = nn.LayerNorm(width)
         for name in _FOLDED:  # not persistent: state dicts and fingerprints hold the originals
             self.register_buffer(name, None, persistent=False)
@@ -149,9 +96,10 @@ class Block(nn.Module):
     def fold(self) -> None:
         """Derive what the frozen MLP reads beside its matrices, from the parameters as they are."""
         first, second = self.mlp.c_fc, self.mlp.c_proj
+        factor = ACTIVATIONS[self.mlp.activation].factor
         vectors = (self.ln_2.weight, self.ln_2.bias, first.bias, second.bias)
         for name, p in zip(_FOLDED, vectors, strict=True):
-            setattr(self, name, (QUICK_GELU * p.detach().float()).to(p.dtype))
+            setattr(self, name, (factor * p.detach().float()).to(p.dtype))
         self.is_folded = True
 
     def project(self, x: Tensor) -> Tensor:
@@ -167,7 +115,7 @@ class Block(nn.Module):
             self.fold()
         norm = (self.ln_2.weight, self.folded_weight, self.folded_shift)
         folded = (first.weight, self.folded_first, second.weight, self.folded_second)
-        return add_frozen_mlp(x, FoldedMLP(*norm, *folded))
+        return add_frozen_mlp(x, FoldedMLP(*norm, *folded, ACTIVATIONS[self.mlp.activation]))
 
     def forward(self, x: Tensor, causal: bool = False, read: int | None = None) -> Tensor:
         """Attention, then the MLP, each added to its input; `read`: for the first positions only.
@@ -180,9 +128,9 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """The layers of a tower, under OpenAI's key `resblocks`."""
 
-    def __init__(self, width: int, num_layers: int) -> None:
+    def __init__(self, width: int, num_layers: int, activation: str) -> None:
         super().__init__()
-        self.resblocks = nn.ModuleList(Block(width) for _ in range(num_layers))
+        self.resblocks = nn.ModuleList(Block(width, activation) for _ in range(num_layers))
 
     def block(self, layer: int) -> Block:
         """One layer; they are counted from 1."""
@@ -198,7 +146,7 @@ class Transformer(nn.Module):
 class VisionTower(nn.Module):
     """Images (N, 3, R, R) -> features (N, E)."""
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, sizes: Sizes, activation: str) -> None:
         super().__init__()
         width = sizes.vision_width
         num_patches = (sizes.resolution // sizes.patch) ** 2
@@ -207,7 +155,7 @@ class VisionTower(nn.Module):
         self.class_embedding = nn.Parameter(torch.empty(width))
         self.positional_embedding = nn.Parameter(torch.empty(num_patches + 1, width))
         self.ln_pre = nn.LayerNorm(width)
-        self.transformer = Transformer(width, sizes.vision_layers)
+        self.transformer = Transformer(width, sizes.vision_layers, activation)
         self.ln_post = nn.LayerNorm(width)
         self.proj = nn.Parameter(torch.empty(width, sizes.embed_dim))
 
@@ -227,12 +175,12 @@ class VisionTower(nn.Module):
 class TextTower(nn.Module):
     """Tokens (C, T) -> features (C, E), read at each text's EOT; attention is causal."""
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, sizes: Sizes, activation: str) -> None:
         super().__init__()
         width = sizes.text_width
         self.token_embedding = nn.Embedding(sizes.vocab_size, width)
         self.positional_embedding = nn.Parameter(torch.empty(sizes.context_length, width))
-        self.transformer = Transformer(width, sizes.text_layers)
+        self.transformer = Transformer(width, sizes.text_layers, activation)
         self.ln_final = nn.LayerNorm(width)
         self.text_projection = nn.Parameter(torch.empty(width, sizes.embed_dim))
 
@@ -250,15 +198,16 @@ class TextTower(nn.Module):
 class CLIP(nn.Module):
     """Both towers and the scale of their cosine similarities, frozen and in evaluation mode."""
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, sizes: Sizes, activation: str = "quick_gelu") -> None:
         super().__init__()
         self.sizes = sizes
-        self.visual = VisionTower(sizes)
-        self.text = TextTower(sizes)
+        self.activation = activation  # a name of `clip.ops.ACTIVATIONS`
+        self.visual = VisionTower(sizes, activation)
+        self.text = TextTower(sizes, activation)
         self.logit_scale = nn.Parameter(torch.empty([]))
 
     @classmethod
-    def from_state_dict(cls, state: Mapping[str, Tensor]) -> "CLIP":
+    def from_state_dict(cls, state: Mapping[str, Tensor], activation: str = "quick_gelu") -> "CLIP":
         """Build the model that a state dict with OpenAI's keys describes, in float32.
 
         Raises:
@@ -266,7 +215,7 @@ class CLIP(nn.Module):
         """
         sizes = Sizes.of(state)
         with torch.device("meta"):
-            model = cls(sizes)
+            model = cls(sizes, activation)
         # float32 first: half-precision archives hold layer norms in float32 too
         renamed = {_own_key(key): value.float() for key, value in state.items()}
         try:
@@ -289,7 +238,7 @@ class CLIP(nn.Module):
     def fold(self) -> "CLIP":
         """Derive again what frozen layers read beside their parameters; after each change of those.
 
-        That is QuickGELU's factor times some vectors (`clip.ops.FoldedMLP`).
+        That is the activation's factor times some vectors (`clip.ops.FoldedMLP`).
         """
         for tower in (self.visual, self.text):
             for layer in range(1, len(tower.transformer.resblocks) + 1):

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = [
-    "QUICK_GELU",
+    "ACTIVATIONS",
+    "Activation",
     "FoldedMLP",
     "add_frozen_mlp",
     "attend",
@@ -26,7 +27,6 @@ __all__ = [
     "unit",
 ]
 
-QUICK_GELU = 1.702  # the factor in g(a) = a sigmoid(1.702 a)
 _EPS = 1e-5  # of every layer norm
 _FEW_QUERIES = 4
 _HAS_ONEDNN = torch.backends.mkldnn.is_available()
@@ -36,11 +36,28 @@ _MKL_IS_WIDE = (
 _MKL_ROWS = 256  # up to 51 rows, results were seen to depend on the number of threads
 
 
-class FoldedMLP(NamedTuple):
-    """A frozen layer norm and MLP, QuickGELU's factor c = 1.702 in the vectors beside the matrices.
+class Activation(NamedTuple):
+    """g(a) = apply(c a) / c, by a kernel that torch has, and so its gradient."""
 
-    silu(W1 (c norm(x)) + c b1) = c g(W1 norm(x) + b1), so no kernel scales 4 D hidden units, and
-    the matrices stay the float16 values that they are.
+    name: str  # as MODEL.BACKBONE.ACTIVATION says it
+    factor: float  # c
+    apply: Callable[[Tensor], Tensor]
+    backward: Callable[[Tensor, Tensor], Tensor]  # (gradient by apply's result, its input)
+
+
+ACTIVATIONS = {
+    # a sigmoid(1.702 a), of OpenAI's models
+    "quick_gelu": Activation("quick_gelu", 1.702, F.silu, torch.ops.aten.silu_backward),
+    # a Phi(a), Phi by the error function, of most that open_clip trained
+    "gelu": Activation("gelu", 1.0, F.gelu, torch.ops.aten.gelu_backward),
+}
+
+
+class FoldedMLP(NamedTuple):
+    """A frozen layer norm and MLP, the activation's factor c in the vectors beside the matrices.
+
+    apply(W1 (c norm(x)) + c b1) = c g(W1 norm(x) + b1), so no kernel scales 4 D hidden units, and
+    the matrices stay the float16 values that they are. GELU's c is 1: its vectors stay too.
     """
 
     exact_norm: Tensor  # (D,) weight of the layer norm
@@ -50,6 +67,7 @@ class FoldedMLP(NamedTuple):
     first_bias: Tensor  # (4 D,) times c
     second: Tensor  # (D, 4 D)
     second_bias: Tensor  # (D,) times c
+    activation: Activation
 
 
 def frozen_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -59,7 +77,7 @@ def frozen_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def add_frozen_mlp(x: Tensor, weights: FoldedMLP) -> Tensor:
-    """The second half of a layer, x + mlp(norm(x)) with QuickGELU: (..., D) -> (..., D)."""
+    """The second half of a layer, x + mlp(norm(x)): (..., D) -> (..., D)."""
     return _AddMLP.apply(x.reshape(-1, x.shape[-1]), weights).view(x.shape)
 
 
@@ -185,7 +203,7 @@ class _Unit(torch.autograd.Function):
 
 
 class _AddMLP(torch.autograd.Function):
-    """x + W2 g(W1 norm(x) + b1) + b2, with g(a) = silu(c a) / c, c = 1.702.
+    """x + W2 g(W1 norm(x) + b1) + b2, with g(a) = apply(c a) / c.
 
     In the gradient by norm(x) both factors cancel, so backward reads the weights as they are.
     """
@@ -196,14 +214,15 @@ class _AddMLP(torch.autograd.Function):
         hidden = _product(normed.to(w.first.dtype), w.first, w.first_bias)  # (M, 4 D), times c
         ctx.save_for_backward(x, mean, rstd, hidden)
         ctx.weights = w
-        return torch.add(x, _product(F.silu(hidden), w.second, w.second_bias), alpha=1 / QUICK_GELU)
+        added = _product(w.activation.apply(hidden), w.second, w.second_bias)
+        return torch.add(x, added, alpha=1 / w.activation.factor)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         x, mean, rstd, hidden = ctx.saved_tensors
         w = ctx.weights
         inner = _product(grad.to(w.second.dtype), w.second.t())  # (M, 4 D)
-        inner = torch.ops.aten.silu_backward(inner, hidden)
+        inner = w.activation.backward(inner, hidden)
         inner = _product(inner, w.first.t()).to(x.dtype)
         arguments = (x.shape[-1:], mean, rstd, w.exact_norm, w.shift, [True, False, False])
         return torch.ops.aten.native_layer_norm_backward(inner, x, *arguments)[0].add_(grad), None

@@ -7,12 +7,20 @@ from typing import Any
 
 from torch import Tensor
 
-from clip.conversion import library_of, to_openai_keys
+from clip.conversion import library_of, other_kind, to_openai_keys
+from clip.descriptions import (
+    OPEN_CLIP,
+    HubFile,
+    activation_beside,
+    is_folder,
+    open_clip_entry,
+    weights_in,
+)
 from clip.model import CLIP
 from dassl.errors import RequestError
 from dassl.utils import torchfile
 
-__all__ = ["available_models", "is_local", "load", "load_state_dict"]
+__all__ = ["available_models", "is_local", "is_name", "load", "load_state_dict"]
 
 _ALIASES = {
     "ViT-B/32": ("ViT-B-32.pt", "timm/vit_base_patch32_clip_224.openai"),
@@ -31,35 +39,67 @@ def available_models() -> list[str]:
     return list(_ALIASES)
 
 
-def load(name_or_path: str, activation: str = "quick_gelu") -> CLIP:
+def is_name(name_or_path: str) -> bool:
+    """Whether `load` takes it for a published name, and looks for no such path."""
+    return name_or_path in _ALIASES or name_or_path.startswith(OPEN_CLIP)
+
+
+def load(name_or_path: str, activation: str = "auto") -> CLIP:
     """A frozen CLIP in float32 on the CPU, all sizes read from its tensors' shapes.
 
-    `name_or_path` is a name of `available_models()`, or a file: OpenAI's TorchScript archive, a
-    `torch.save`d state dict, or `.safetensors`, with the keys of OpenAI, open_clip or Hugging Face.
-    A name is looked up in `$CLIP_DIR`, in ~/.cache/clip and in the Hugging Face cache; otherwise it
-    is downloaded from the hub (`HF_ENDPOINT` sets a mirror).
+    `name_or_path` is a name of `available_models()` or of open_clip's tables, as
+    open_clip:MODEL/TAG; a file: OpenAI's TorchScript archive, a `torch.save`d state dict, or
+    `.safetensors`, with the keys of OpenAI, open_clip or Hugging Face; or a folder of Hugging
+    Face's or open_clip's with its config. A name is looked up in `$CLIP_DIR`, in ~/.cache/clip and
+    in the Hugging Face cache; otherwise it is downloaded from the hub (`HF_ENDPOINT` sets a
+    mirror).
 
-    This CLIP computes QuickGELU, as OpenAI's models do. With `activation` "auto" a file has to show
-    by OpenAI's keys that it is one; under other libraries' keys it may be a CLIP with plain GELU.
+    `activation` is quick_gelu, gelu, or "auto": what the name, the archive or the config beside the
+    file says. A bare file under OpenAI's keys is then taken to be of QuickGELU, which is printed.
 
     Raises:
-        RequestError: an unknown name, a ResNet, a file that is not a CLIP, or of another library
-            with "auto"; the message says which.
+        RequestError: an unknown name, a ResNet, a SigLIP, a file that is not a CLIP, or with "auto"
+            a bare file under another library's keys; the message says which.
         FileNotFoundError: no such path, or no way to download; it says what to put where.
     """
     path = _locate(name_or_path)
     stored = _read_tensors(path)
-    if activation == "auto" and name_or_path not in _ALIASES and (library := library_of(stored)):
-        raise RequestError(
-            f"{path!r} has the keys of {library}, which do not say whether the model was trained "
-            "with QuickGELU. If it was, as OpenAI's models were, set MODEL.BACKBONE.ACTIVATION "
-            "quick_gelu; a model with plain GELU cannot be used"
-        )
+    said = _said_activation(name_or_path, path, stored)
     state = _to_openai(stored, path)
+    activation = _choose(activation, said, path, library_of(stored))
     try:
-        return CLIP.from_state_dict(state)
+        return CLIP.from_state_dict(state, activation)
     except RequestError as error:
         raise RequestError(f"{path!r}: {error}") from error
+
+
+def _said_activation(name: str, path: str, stored: dict[str, Tensor]) -> str:
+    """The activation that the model was trained with, as far as anything says it; else empty."""
+    if name in _ALIASES or _NOT_WEIGHTS & stored.keys():  # only OpenAI's archives hold sizes
+        return "quick_gelu"
+    if name.startswith(OPEN_CLIP):
+        return open_clip_entry(name).activation
+    return activation_beside(path, library_of(stored))
+
+
+def _choose(wanted: str, said: str, path: str, library: str) -> str:
+    """The activation to compute; what cannot be known is refused, what may be wrong printed."""
+    if wanted != "auto":
+        if said and said != wanted:
+            print(f"CLIP computes {wanted}, but {path!r} was trained with {said}")
+        return wanted
+    if not said and library:
+        raise RequestError(
+            f"{path!r} has the keys of {library}, which do not say the activation; set "
+            "MODEL.BACKBONE.ACTIVATION quick_gelu, as of OpenAI's and Apple's DFN models, or gelu, "
+            "as of most that LAION trained"
+        )
+    if not said:
+        print(
+            f"{path!r} is taken to be of QuickGELU, as OpenAI's models; one that open_clip trained "
+            "with GELU needs MODEL.BACKBONE.ACTIVATION gelu"
+        )
+    return said or "quick_gelu"
 
 
 def load_state_dict(path: str) -> dict[str, Tensor]:
@@ -81,10 +121,10 @@ def _read_tensors(path: str) -> dict[str, Tensor]:
             f"{path!r} holds something other than a state dict. Expected OpenAI's archive, a "
             "state dict written by torch.save, or a .safetensors file."
         )
-    if any(key.startswith("visual.layer") for key in state):
-        raise RequestError(
-            f"{path!r} is a CLIP ResNet; MMRL needs a vision transformer such as ViT-B/16"
-        )
+    # as checkpoints of parallel training name them
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    if kind := other_kind(state):
+        raise RequestError(f"{path!r} is {kind}; MMRL needs a vision transformer such as ViT-B/16")
     return state
 
 
@@ -121,15 +161,18 @@ def _read_safetensors(path: str) -> dict[str, Tensor]:
 
 def is_local(name_or_path: str) -> bool:
     """Whether `load` would read this machine's disk alone; unknown names count as local."""
-    is_file = Path(name_or_path).expanduser().is_file()
-    return is_file or name_or_path not in _ALIASES or _find_local(name_or_path) is not None
+    path = Path(name_or_path).expanduser()
+    is_there = path.is_file() or is_folder(path) or not is_name(name_or_path)
+    return is_there or _find_local(name_or_path) is not None
 
 
 def _locate(name_or_path: str) -> str:
     path = Path(name_or_path).expanduser()
     if path.is_file():
         return str(path)
-    if name_or_path in _ALIASES:
+    if is_folder(path):
+        return weights_in(path)
+    if is_name(name_or_path):
         return _find_local(name_or_path) or _download(name_or_path)
     if name_or_path.startswith("RN"):
         raise RequestError(
@@ -140,38 +183,68 @@ def _locate(name_or_path: str) -> str:
             f"No CLIP weights at {name_or_path!r}. Give a file or one of {available_models()}"
         )
     raise RequestError(
-        f"Unknown CLIP {name_or_path!r}; choose from {available_models()}, or give a weights file"
+        f"Unknown CLIP {name_or_path!r}; choose from {available_models()}, open_clip:MODEL/TAG, or "
+        "give a weights file or its folder"
     )
 
 
+def _file_name(name: str) -> str:
+    """What a published name's file is called in one's own folder."""
+    if name in _ALIASES:
+        return _ALIASES[name][0]
+    return f"{name.removeprefix(OPEN_CLIP).replace('/', '-')}.pt"
+
+
+def _on_hub(name: str) -> HubFile:
+    if name in _ALIASES:
+        return HubFile(_ALIASES[name][1], (_HUB_FILE,), "quick_gelu")
+    return open_clip_entry(name)
+
+
 def _find_local(name: str) -> str | None:
-    file_name, repository = _ALIASES[name]
     folders = [os.environ.get(_OWN_FOLDER), _DEFAULT_FOLDER]
     for folder in (Path(f).expanduser() for f in folders if f):
-        for candidate in (folder / file_name, (folder / file_name).with_suffix(".safetensors")):
+        file = folder / _file_name(name)
+        for candidate in (file, file.with_suffix(".safetensors")):
             if candidate.is_file():
                 return str(candidate)
     from huggingface_hub import try_to_load_from_cache
 
-    cached = try_to_load_from_cache(repository, _HUB_FILE)
-    return cached if isinstance(cached, str) else None
+    hub = _on_hub(name)
+    cached = (try_to_load_from_cache(hub.repository, file_name) for file_name in hub.names)
+    return next((path for path in cached if isinstance(path, str)), None)
 
 
 def _download(name: str) -> str:
-    file_name, repository = _ALIASES[name]
-    from huggingface_hub import hf_hub_download
-
-    print(f"Downloading CLIP {name} from {repository} (set HF_ENDPOINT for a mirror)")
+    hub = _on_hub(name)
+    print(f"Downloading CLIP {name} from {hub.repository} (set HF_ENDPOINT for a mirror)")
     try:
-        path = hf_hub_download(repository, _HUB_FILE)  # resumes, shows progress
+        path = _fetch(hub)
     except Exception as error:  # the hub's client raises a dozen kinds; the remedy is one
+        owner = "OpenAI's " if name in _ALIASES else ""
         raise FileNotFoundError(
-            f"Cannot download CLIP {name} ({type(error).__name__}). Put OpenAI's {file_name} into "
-            f"{_DEFAULT_FOLDER} or into the folder that {_OWN_FOLDER} names, or give the path of a "
-            "weights file as --backbone."
+            f"Cannot download CLIP {name} ({type(error).__name__}). Put {owner}{_file_name(name)} "
+            f"into {_DEFAULT_FOLDER} or into the folder that {_OWN_FOLDER} names, or give the path "
+            "of a weights file as --backbone."
         ) from error
     _verify(path)
     return path
+
+
+def _fetch(hub: HubFile) -> str:
+    """The path in the cache of the first file that the repository has."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    *others, last = hub.names
+    for name in others:
+        try:
+            return hf_hub_download(hub.repository, name)  # resumes, shows progress
+        except LocalEntryNotFoundError:  # offline, a kind of the next
+            raise
+        except EntryNotFoundError:
+            continue
+    return hf_hub_download(hub.repository, last)
 
 
 def _verify(path: str) -> None:

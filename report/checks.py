@@ -14,6 +14,7 @@ from report.results import Found, Result
 from report.runs import protocols_of
 from report.text import listed, plain
 from trainer.checkpoints.identity import plain_settings
+from trainer.checkpoints.settings import recorded
 from trainer.config import extend_cfg, flatten
 from trainer.published_values import METHOD_NAMES
 
@@ -125,7 +126,7 @@ def _difference(one: Result, two: Result) -> str | None:
     """The first difference that is not the seed's; None if there is none, or none is recorded."""
     if one.settings and two.settings:
         # A version that did not know a key used what is now its default.
-        before, now = {**_defaults(), **one.settings}, {**_defaults(), **two.settings}
+        before, now = (recorded({**_defaults(), **r.settings}) for r in (one, two))
         for key in sorted(before.keys() & now.keys() - {"SEED", _BACKBONE}):
             if before[key] != now[key]:
                 return _unlike(key, before[key], now[key])

@@ -64,10 +64,10 @@ class Present:
     def _clip(self, cfg: Any) -> str:
         from trainer.backbone import fingerprint_of
 
-        name = cfg.MODEL.BACKBONE.NAME
-        if name not in self._clips:
-            self._clips[name] = fingerprint_of(cfg)
-        return self._clips[name]
+        key = cfg.MODEL.BACKBONE.dump()  # its activation is part of it
+        if key not in self._clips:
+            self._clips[key] = fingerprint_of(cfg)
+        return self._clips[key]
 
     def _draw(self, cfg: Any) -> str:
         import datasets  # noqa: F401  registers the readers

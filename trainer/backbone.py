@@ -28,9 +28,8 @@ def load_frozen_clip(
     """
     # torch lets a GPU's convolutions round float32 to 10 bits, though not its products
     torch.backends.cudnn.allow_tf32 = False
-    backbone = cfg.MODEL.BACKBONE
-    print(f"Loading CLIP (backbone: {backbone.NAME})")
-    model = loaded or clip.load(backbone.NAME, backbone.get("ACTIVATION", "auto"))
+    print(f"Loading CLIP (backbone: {cfg.MODEL.BACKBONE.NAME})")
+    model = loaded or _load(cfg)
     model.round_to_half()
     if check_size:
         _check_size(cfg, model.visual.resolution)
@@ -45,12 +44,16 @@ def check_backbone(cfg: Any) -> CLIP | None:
     Raises:
         RequestError, FileNotFoundError: as `load_frozen_clip`.
     """
-    backbone = cfg.MODEL.BACKBONE
-    if not is_local(backbone.NAME):
+    if not is_local(cfg.MODEL.BACKBONE.NAME):
         return None
-    model = clip.load(backbone.NAME, backbone.get("ACTIVATION", "auto"))
+    model = _load(cfg)
     _check_size(cfg, model.visual.resolution)
     return model
+
+
+def _load(cfg: Any) -> CLIP:
+    backbone = cfg.MODEL.BACKBONE
+    return clip.load(backbone.NAME, backbone.get("ACTIVATION", "auto"))
 
 
 def _check_size(cfg: Any, side: int) -> None:
@@ -65,12 +68,11 @@ def fingerprint_of(cfg: Any) -> str:
     """The fingerprint of a config's backbone; empty if it is not on this machine.
 
     Raises:
-        RequestError: its file is not one of a CLIP.
+        RequestError: its file is not one of a CLIP, or does not say its activation.
     """
-    backbone = cfg.MODEL.BACKBONE
     try:
-        is_here = is_local(backbone.NAME)
-        return fingerprint(clip.load(backbone.NAME)) if is_here else ""
+        is_here = is_local(cfg.MODEL.BACKBONE.NAME)
+        return fingerprint(_load(cfg)) if is_here else ""
     except FileNotFoundError:
         return ""
 

@@ -76,7 +76,7 @@ def extend_cfg(cfg: CfgNode) -> None:
     cfg.DATASET.LABEL = ""  # the data set's name in reports; Folder: else the root folder's name
     cfg.DATASET.TEMPLATE = ""  # prompt template instead of the data set's, e.g. "a photo of a {}."
     cfg.DATASET.CLASSNAMES = ""  # Folder: a file of names, one per line, in label order
-    cfg.MODEL.BACKBONE.ACTIVATION = "auto"  # quick_gelu: of a file whose keys do not say it
+    cfg.MODEL.BACKBONE.ACTIVATION = "auto"  # quick_gelu, gelu: of a file that says neither
     cfg.DATALOADER.CACHE_MB = 512  # keep decoded training pictures if they fit; 0: never
     cfg.TEST.PREDICTIONS = False  # write predictions.csv, a row per image
     cfg.TEST.PREC = ""  # amp, bf16 or fp32; empty: as published, fp32 where PREC is amp

@@ -104,7 +104,7 @@ _RULES = {
     "DATALOADER.TRAIN_U.N_DOMAIN": _NOT_NEGATIVE,
     "DATALOADER.TRAIN_U.N_INS": _at_least(1),
     "DATALOADER.TEST.BATCH_SIZE": _whole(1, 10**6),
-    "MODEL.BACKBONE.ACTIVATION": _choice("auto", "quick_gelu"),
+    "MODEL.BACKBONE.ACTIVATION": _choice("auto", "quick_gelu", "gelu"),
     "OPTIM.LR": _POSITIVE,
     "OPTIM.WEIGHT_DECAY": _NOT_NEGATIVE,
     "OPTIM.MOMENTUM": _rate(),

@@ -14,7 +14,7 @@ from dassl.optim import build_lr_scheduler, build_optimizer
 from run_files import EVALUATED
 from trainer.backbone import check_backbone, load_frozen_clip, prompt_tokens
 from trainer.checkpoints.find import MODEL_NAME, find_checkpoint, read_checkpoint
-from trainer.checkpoints.identity import Identity, fingerprint, identity_of, other_backbone
+from trainer.checkpoints.identity import Identity, identity_of, other_backbone
 from trainer.checkpoints.keys import entries, load_learned
 from trainer.checkpoints.resume import unfinished_note
 from trainer.evaluation.tally import conclude, show_own_data
@@ -56,7 +56,7 @@ class RepresentationTrainer(FolderTrainer):
         """Load CLIP, put the method around it, make optimizer, schedule and step."""
         prec = self.settings.PREC
         frozen, self._clip = load_frozen_clip(self.cfg, self.device, loaded=self._clip), None
-        self.identity = identity_of(self.cfg, self.dm.dataset, fingerprint(frozen))
+        self.identity = identity_of(self.cfg, self.dm.dataset, frozen)
         self.precision = EncoderPrecision(frozen, prec, self.cfg.TEST.PREC, self.device)
         print("Building custom CLIP")
         self.prompts = prompt_tokens(self.cfg, self.dm.dataset.classnames, self.device)
@@ -231,7 +231,10 @@ class RepresentationTrainer(FolderTrainer):
             if note := unfinished_note(checkpoint, stored):
                 print(note)
             if difference := other_backbone(stored, self.identity):
-                raise RequestError(f"{path} {difference}. Give its own as --backbone NAME_OR_FILE.")
+                raise RequestError(
+                    f"{path} {difference}. Give its own as --backbone NAME_OR_FILE, with its "
+                    "MODEL.BACKBONE.ACTIVATION."
+                )
         elif self._is_joint:
             print("Which classes were trained is not recorded: all are read from the fused logits")
         self.identity = self.identity._replace(classnames=stored.classnames if stored else [])

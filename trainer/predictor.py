@@ -33,6 +33,7 @@ from trainer.checkpoints.identity import (
 )
 from trainer.checkpoints.keys import load_learned
 from trainer.checkpoints.resume import unfinished_note
+from trainer.checkpoints.settings import ACTIVATION, BACKBONE
 from trainer.checkpoints.sizes import adapt_config, sizes_of
 from trainer.config import build_config, flatten
 from trainer.method.image_encoder import Shared
@@ -250,7 +251,7 @@ def _config_of(metadata: dict, checkpoint: dict, source: str, backbone: str | No
     flags |= {"MODEL.BACKBONE.NAME": backbone} if backbone else {}
     cfg, _ = build_config(trainer, "", str(yaml), flags)
     name = cfg.MODEL.BACKBONE.NAME
-    if not backbone and name not in clip.available_models() and not Path(name).is_file():
+    if not backbone and not clip.is_name(name) and not Path(name).exists():
         raise FileNotFoundError(
             f"{source} was made with the CLIP {name!r}, which is not there; give it as --backbone "
             "FILE"
@@ -262,7 +263,7 @@ def _config_of(metadata: dict, checkpoint: dict, source: str, backbone: str | No
 
 def _check_backbone(checkpoint: dict, source: str, cfg: CfgNode, frozen: CLIP) -> None:
     if stored := Identity.read(checkpoint, source):
-        name = {"MODEL.BACKBONE.NAME": cfg.MODEL.BACKBONE.NAME}
-        wanted = Identity(stored.trainer, plain_settings(name), backbone_sha256=fingerprint(frozen))
+        said = {BACKBONE: cfg.MODEL.BACKBONE.NAME, ACTIVATION: frozen.activation}
+        wanted = Identity(stored.trainer, plain_settings(said), backbone_sha256=fingerprint(frozen))
         if difference := other_backbone(stored, wanted):
             raise RequestError(f"{source} {difference}. Give its own as --backbone NAME_OR_FILE.")

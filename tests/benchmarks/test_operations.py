@@ -8,7 +8,7 @@ import torch
 from benchmarks.operations import count_operations
 from benchmarks.plain import PlainModel
 from clip import tokenize
-from clip.model import CLIP
+from clip.model import CLIP, Block
 from conftest import recipe, tensors
 from trainer.method.build import build_mmrl, build_mmrlpp
 from trainer.method.model import mmrl_loss
@@ -73,6 +73,18 @@ def test_a_step_stays_within_its_operations(method, prec):
         counts.add(count_operations(lambda: step(images, labels)).total())  # noqa: B023
     assert len(counts) == 1, "the number of operations depends on the class list"
     assert counts.pop() <= BOUNDS[method, prec]
+
+
+def test_either_activation_takes_as_many_operations():
+    x = torch.randn(4, 64, requires_grad=True)
+    blocks = {name: Block(64, name).requires_grad_(False) for name in ("quick_gelu", "gelu")}
+    for block in blocks.values():
+        block.fold()
+    counts = {  # of forward and backward, by name
+        name: count_operations(lambda: torch.autograd.grad(block.add_mlp(x).sum(), x))  # noqa: B023
+        for name, block in blocks.items()
+    }
+    assert counts["gelu"].total() == counts["quick_gelu"].total() > 0
 
 
 @pytest.mark.parametrize(("method", "prec"), PUBLISHED)

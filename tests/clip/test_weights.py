@@ -5,6 +5,7 @@ import zipfile
 
 import pytest
 import torch
+from huggingface_hub.errors import EntryNotFoundError
 from safetensors.torch import save_file
 from torch import nn
 
@@ -131,6 +132,10 @@ def change(state, tmp_path, edit):
             ),
             r"names of a Hugging Face CLIP",
         ),
+        (
+            lambda s: s.update({"visual.conv1.weight": torch.ones(1280, 3, 14, 14)}),
+            "image tower is 1280 wide",
+        ),
         (lambda s: s.update(note="text"), "something other than a state dict"),
     ],
 )
@@ -165,9 +170,30 @@ def test_a_name_is_found_in_an_own_folder(clip_state, tmp_path, monkeypatch):
     assert clip.load("ViT-B/16").sizes.vision_layers == 4
 
 
-def test_offline_says_which_file_to_put_where(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("ViT-B/16", r"OpenAI's ViT-B-16\.pt"),
+        ("open_clip:ViT-B-32/laion2b_s34b_b79k", r"ViT-B-32-laion2b_s34b_b79k\.pt"),
+    ],
+)
+def test_offline_says_which_file_to_put_where(name, file, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"ViT-B-16\.pt into ~/\.cache/clip.*CLIP_DIR"):
-        clip.load("ViT-B/16")
+    with pytest.raises(FileNotFoundError, match=file + r" into ~/\.cache/clip.*CLIP_DIR"):
+        clip.load(name)
+
+
+def test_the_first_file_that_a_repository_has_is_fetched(clip_state, tmp_path, monkeypatch):
+    torch.save(clip_state, tmp_path / "weights.bin")
+
+    def of_hub(repository, name):
+        if name.endswith(".safetensors"):
+            raise EntryNotFoundError(f"no {name} in {repository}")
+        return str(tmp_path / "weights.bin")
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *names: None)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", of_hub)
+    assert clip.load("open_clip:ViT-B-32/laion2b_s34b_b79k").activation == "gelu"

@@ -57,13 +57,14 @@ def fake_card():
         yield
 
 
-def frozen_clip():
-    return CLIP.from_state_dict(tensors(recipe.clip_state_dict(PUBLISHED_SPEC))).round_to_half()
+def frozen_clip(activation="quick_gelu"):
+    state = tensors(recipe.clip_state_dict(PUBLISHED_SPEC))
+    return CLIP.from_state_dict(state, activation).round_to_half()
 
 
-def build(method, prec, test_precs=("",), class_chunk=0):
+def build(method, prec, test_precs=("",), class_chunk=0, activation="quick_gelu"):
     """(model, its precisions, both towers) on the CPU: packing the prompts reads their values."""
-    frozen = frozen_clip()
+    frozen = frozen_clip(activation)
     precisions = [EncoderPrecision(frozen, prec, test_prec, CUDA) for test_prec in test_precs]
     common = {"num_tokens": 3, "rep_dim": 8, "rep_layers": [2, 4], "alpha": 0.7}
     if method == "MMRL":
@@ -119,12 +120,19 @@ def assert_all_on(found, device):
 
 @every_model
 def test_training_forward_stays_on_the_card(method, prec, request):
-    model, precisions, frozen = build(method, prec)
+    check_training_forward(*build(method, prec), PRODUCTS[prec], request)
+
+
+def test_training_with_gelu_stays_on_the_card(request):
+    check_training_forward(*build("MMRL", "amp", activation="gelu"), PRODUCTS["amp"], request)
+
+
+def check_training_forward(model, precisions, frozen, products, request):
     request.getfixturevalue("fake_card")
     to_card(frozen, model, precisions=precisions)
     model.train()
     precisions[0].set_mode(training=True)
-    assert {p.dtype for p in frozen.matrices()} == {PRODUCTS[prec]}
+    assert {p.dtype for p in frozen.matrices()} == {products}
     with Operations() as operations:
         assert_all_on(training_step(model, "cuda")[1], "cuda")
     assert "aten" in operations.libraries
@@ -181,7 +189,14 @@ def test_prompts_are_packed_where_they_are():
 
 @every_model
 def test_every_learned_tensor_gets_its_gradient_where_it_is(method, prec):
-    model, _, frozen = build(method, prec)
+    check_gradients(*build(method, prec), prec)
+
+
+def test_gradients_through_gelu_are_where_they_should_be():
+    check_gradients(*build("MMRLpp", "fp16", activation="gelu"), "fp16")
+
+
+def check_gradients(model, _, frozen, prec):
     model.to("meta").train()
     EncoderPrecision(frozen, prec, "", CUDA).set_mode(training=True)
     loss, _ = training_step(model, "meta")

@@ -11,7 +11,7 @@ from dassl.errors import RequestError
 from trainer.backbone import check_backbone, load_frozen_clip, prompt_tokens
 from trainer.baselines.features import FeatureSet, features_of
 from trainer.checkpoints.find import MODEL_NAME, find_checkpoint, read_checkpoint
-from trainer.checkpoints.identity import Identity, fingerprint, identity_of, other_backbone
+from trainer.checkpoints.identity import Identity, identity_of, other_backbone
 from trainer.checkpoints.keys import load_learned
 from trainer.checkpoints.pictures import hash_pictures
 from trainer.evaluation.tally import Tally, conclude, show_zero_shot
@@ -109,7 +109,7 @@ class FeatureTrainer(FolderTrainer):
     def build_model(self) -> None:
         """Load CLIP and put the head on it."""
         frozen, self._clip = load_frozen_clip(self.cfg, self.device, loaded=self._clip), None
-        self.identity = identity_of(self.cfg, self.dm.dataset, fingerprint(frozen))
+        self.identity = identity_of(self.cfg, self.dm.dataset, frozen)
         tokens = prompt_tokens(self.cfg, self.dm.dataset.classnames, self.device)
         self.model: Any = self.build(self.cfg, frozen, tokens)
         self.model.allocate(len(self.dm.dataset.train_x))

@@ -8,7 +8,7 @@ from torch import Tensor
 from dassl.engine import TRAINER_REGISTRY, TrainerX
 from dassl.errors import RequestError
 from trainer.backbone import check_backbone, load_frozen_clip, prompt_tokens
-from trainer.checkpoints.identity import fingerprint, identity_of
+from trainer.checkpoints.identity import identity_of
 from trainer.evaluation.tally import evaluate
 from trainer.method.model import normalise
 
@@ -31,7 +31,7 @@ class ZeroshotCLIP(TrainerX):
         """Load CLIP and encode the prompts, in float32."""
         self.clip_model = load_frozen_clip(self.cfg, self.device, loaded=self._clip)
         self._clip = None
-        identity = identity_of(self.cfg, self.dm.dataset, fingerprint(self.clip_model))
+        identity = identity_of(self.cfg, self.dm.dataset, self.clip_model)
         self.identity = identity._replace(classnames=[], draw_sha256="")  # nothing is trained
         tokens = prompt_tokens(self.cfg, self.dm.dataset.classnames, self.device)
         self.text_features = normalise(self.clip_model.encode_text(tokens))  # (C, E)

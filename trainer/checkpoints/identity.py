@@ -21,9 +21,11 @@ from dassl.engine import TRAINER_REGISTRY
 from dassl.errors import RequestError
 from dassl.utils.torchfile import Record
 from trainer.checkpoints.settings import (
+    ACTIVATION,
     BACKBONE,
     is_circumstance,
     plain_settings,
+    recorded,
     unread_nodes,
 )
 from trainer.config import extend_cfg, flatten
@@ -47,7 +49,6 @@ __all__ = [
 
 KEY = "identity"
 _DIGEST = "digest"
-_ACTIVATION = "MODEL.BACKBONE.ACTIVATION"
 _VERSION = "1.0"  # where git does not say
 _REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -106,14 +107,14 @@ def check_trainer(trainer: str, source: str, own_modules: Mapping[str, str] = {}
         )
 
 
-def identity_of(cfg: Any, dataset: Any, backbone_sha256: str) -> Identity:
-    """The identity of a run with this config on these training pictures."""
+def identity_of(cfg: Any, dataset: Any, frozen: CLIP) -> Identity:
+    """The identity of a run with this config on these training pictures, around this CLIP."""
     return Identity(
         trainer=cfg.TRAINER.NAME,
-        settings=plain_settings(flatten(cfg)),
+        settings=plain_settings(flatten(cfg)) | {ACTIVATION: frozen.activation},  # not "auto"
         classnames=list(dataset.classnames),
         draw_sha256=getattr(dataset, "draw_hash", None) or "",
-        backbone_sha256=backbone_sha256,
+        backbone_sha256=fingerprint(frozen),
         code_version=_code_version(),
         own_modules=files_of(TRAINER_REGISTRY.get(cfg.TRAINER.NAME), type(dataset)),
     )
@@ -137,7 +138,7 @@ def _code_version() -> str:
 def fingerprint(model: CLIP) -> str:
     """sha256 of a CLIP's tensors under OpenAI's keys, in float32 with matrices rounded to half.
 
-    So one CLIP in two file formats has one fingerprint.
+    So one CLIP in two file formats has one fingerprint; with another activation it has another.
     """
     digest = hashlib.sha256()
     matrices = {id(p) for p in model.matrices()}
@@ -146,6 +147,8 @@ def fingerprint(model: CLIP) -> str:
         p = named[key]
         value = p.detach().cpu()
         _feed(digest.update, [key, (value.half() if id(p) in matrices else value).float()])
+    if model.activation != "quick_gelu":  # whose fingerprints are in files already
+        _feed(digest.update, ["activation", model.activation])
     return digest.hexdigest()
 
 
@@ -161,10 +164,13 @@ def first_difference(stored: Identity, wanted: Identity) -> str | None:
     if stored.trainer != wanted.trainer:
         return f"was made with the trainer {stored.trainer}, but it is now {wanted.trainer}"
     know_clips = stored.backbone_sha256 and wanted.backbone_sha256
-    before, now = _all_settings(stored, wanted), wanted.settings
+    before = recorded(_all_settings(stored, wanted))
+    now = wanted.settings
+    if now.get(ACTIVATION, "auto") == "auto":  # the fingerprints alone say what it stands for
+        now = now | {ACTIVATION: before[ACTIVATION]}
     ignored = unread_nodes(before.keys() | now.keys(), wanted.trainer)
-    if know_clips:  # one CLIP may be in two files, only one of which says its activation
-        ignored |= {BACKBONE} | ({_ACTIVATION} if _is_quick(before) and _is_quick(now) else set())
+    if know_clips:  # one CLIP may be in two files
+        ignored |= {BACKBONE}
     for key in sorted((before.keys() | now.keys()) - ignored):
         if before.get(key) != now.get(key):
             return f"was made with {key} {before.get(key)}, but {key} is now {now.get(key)}"
@@ -181,10 +187,6 @@ def first_difference(stored: Identity, wanted: Identity) -> str | None:
     if one and two and one != two:
         return f"is of another model: its hash was {one[:12]} and is now {two[:12]}"
     return other_pictures(stored, wanted) or other_backbone(stored, wanted)
-
-
-def _is_quick(settings: Mapping[str, Any]) -> bool:
-    return settings.get(_ACTIVATION) in ("auto", "quick_gelu")
 
 
 def other_pictures(stored: Identity, wanted: Identity) -> str | None:
@@ -204,9 +206,11 @@ def other_backbone(stored: Identity, wanted: Identity) -> str | None:
     one, two = stored.backbone_sha256, wanted.backbone_sha256
     if not one or not two or one == two:
         return None
-    names = (identity.settings[BACKBONE] for identity in (stored, wanted))
+    activations = [recorded(identity.settings)[ACTIVATION] for identity in (stored, wanted)]
+    words = [f" with {a}" if len(set(activations)) > 1 else "" for a in activations]
     before, now = (
-        f"{name} (fingerprint {sha[:12]})" for name, sha in zip(names, (one, two), strict=True)
+        f"{identity.settings[BACKBONE]}{activation} (fingerprint {identity.backbone_sha256[:12]})"
+        for identity, activation in zip((stored, wanted), words, strict=True)
     )
     return f"was made with the CLIP {before}, but the CLIP is now {now}"
 

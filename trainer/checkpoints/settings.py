@@ -8,18 +8,21 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from clip import available_models
+from clip import is_name
 
 __all__ = [
+    "ACTIVATION",
     "BACKBONE",
     "OF_TRAINING",
     "changes_numbers",
     "is_circumstance",
     "plain_settings",
+    "recorded",
     "unread_nodes",
 ]
 
 BACKBONE = "MODEL.BACKBONE.NAME"
+ACTIVATION = "MODEL.BACKBONE.ACTIVATION"
 # They say which training a model came from; an evaluation takes them from its file.
 OF_TRAINING = ("SEED", "DATASET.NUM_SHOTS")
 # Where, how fast and how visibly a run is done.
@@ -70,9 +73,9 @@ def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     found = {}
     for key in sorted(filter(lambda key: not is_circumstance(key), settings)):
         value = settings[key]
-        if key in _PATHS and isinstance(value, str) and value not in available_models():
+        if key in _PATHS and isinstance(value, str) and not is_name(value):
             # A name such as ViT-B/16 is no path.
-            value = re.split(r"[/\\]", value)[-1]
+            value = re.split(r"[/\\]", value.rstrip("/\\"))[-1]
         found[key] = _plain(value)
     return found
 
@@ -81,6 +84,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(part) for part in value]
     return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)
+
+
+def recorded(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file recorded; "auto", of versions that had one activation alone, is QuickGELU."""
+    is_older = settings.get(ACTIVATION, "auto") == "auto"
+    return dict(settings) | ({ACTIVATION: "quick_gelu"} if is_older else {})
 
 
 def unread_nodes(keys: Iterable[str], trainer: str) -> set[str]:

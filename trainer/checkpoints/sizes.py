@@ -9,7 +9,7 @@ from yacs.config import CfgNode
 from dassl.errors import RequestError
 from trainer.checkpoints.identity import Identity
 from trainer.checkpoints.keys import is_learned, stack_layers
-from trainer.checkpoints.settings import OF_TRAINING
+from trainer.checkpoints.settings import ACTIVATION, OF_TRAINING
 from trainer.config import flatten, keys_of_paper, parent_node
 from trainer.published_values import prompts
 
@@ -106,7 +106,8 @@ def adapt_config(
     for key, value in changed.items():
         value = type(known[key])(value) if isinstance(value, list) else value
         if known[key] != value and origins.get(key) != "the command line":
-            print(f"{key} is {value}, as in {source}; the config has {known[key]}")
+            if known[key] != "auto":
+                print(f"{key} is {value}, as in {source}; the config has {known[key]}")
             node, leaf = parent_node(cfg, key)
             node[leaf], origins[key] = value, "the checkpoint"
     cfg.freeze()
@@ -116,6 +117,8 @@ def _stored_values(identity: Identity, cfg: CfgNode) -> dict[str, Any]:
     """What the run's own settings say of its model and of the pictures that it takes."""
     found = {k: v for k, v in identity.settings.items() if k.startswith(("TRAINER.", "INPUT."))}
     found |= {key: identity.settings[key] for key in OF_TRAINING if key in identity.settings}
+    if (activation := identity.settings.get(ACTIVATION, "auto")) != "auto":
+        found[ACTIVATION] = activation  # which the weights file may leave unsaid
     dataset = cfg.DATASET.NAME
     if identity.settings.get("DATASET.NAME") == dataset:  # prompts belong to a data set
         return found | {"DATASET.TEMPLATE": identity.settings.get("DATASET.TEMPLATE", "")}

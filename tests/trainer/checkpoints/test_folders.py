@@ -44,7 +44,7 @@ def made():
     [
         ("MMRL", {"TRAINER.MMRLpp.BETA": 0.5}, True),  # a node that MMRL does not read
         ("Mine", {"TRAINER.MMRLpp.BETA": 0.5}, False),
-        ("MMRL", {"MODEL.BACKBONE.ACTIVATION": "quick_gelu"}, True),  # "auto" is no other today
+        ("MMRL", {"MODEL.BACKBONE.ACTIVATION": "quick_gelu"}, True),  # as older files mean "auto"
         ("MMRL", {"MODEL.BACKBONE.ACTIVATION": "gelu"}, False),
         ("MMRL", {"MODEL.BACKBONE.NAME": "converted.safetensors"}, True),
     ],

@@ -26,9 +26,11 @@ def clip_state():
     return tensors(recipe.clip_state_dict(PUBLISHED_SPEC))
 
 
-def build(method, prompts, layers, num_tokens=3, rep_dim=8, beta=0.6, **kwargs):
+def build(
+    method, prompts, layers, num_tokens=3, rep_dim=8, beta=0.6, activation="quick_gelu", **kwargs
+):
     torch.manual_seed(0)
-    frozen = CLIP.from_state_dict(clip_state()).round_to_half()
+    frozen = CLIP.from_state_dict(clip_state(), activation).round_to_half()
     common = {"num_tokens": num_tokens, "rep_dim": rep_dim, "rep_layers": layers, "alpha": 0.7}
     if method == "mmrl":
         model = build_mmrl(frozen, prompts, **common, **kwargs)
@@ -62,12 +64,14 @@ templates = st.sampled_from(["a photo of a {}.", "{}", "{} texture."])
     num_images=st.integers(1, 3),
     beta=st.sampled_from([0.0, 0.3, 1.0]),
     class_chunk=st.sampled_from([0, 1, 2]),
+    activation=st.sampled_from(["quick_gelu", "gelu"]),
 )
 def test_fast_form_equals_the_plain_one(
-    method, layers, num_tokens, names, template, num_images, beta, class_chunk
+    method, layers, num_tokens, names, template, num_images, beta, class_chunk, activation
 ):
     prompts = tokenize([template.format(name) for name in names])
-    model = build(method, prompts, layers, num_tokens, beta=beta, class_chunk=class_chunk).eval()
+    choice = {"class_chunk": class_chunk, "activation": activation}
+    model = build(method, prompts, layers, num_tokens, beta=beta, **choice).eval()
     plain = PlainModel(model, prompts)
     generator = torch.Generator().manual_seed(num_images)
     images = torch.randn(num_images, 3, 32, 32, generator=generator)
@@ -187,10 +191,17 @@ def test_float32_evaluation_of_a_half_precise_training(prec):
     assert (got.text - want.text).norm(dim=1).max() < 0.05  # as training keeps the lower layers
 
 
-@pytest.mark.parametrize("method", [pytest.param("mmrl", marks=pytest.mark.slow), "mmrlpp"])
-def test_compiled_step_equals_the_eager_one(method):
+@pytest.mark.parametrize(
+    ("method", "activation"),
+    [
+        pytest.param("mmrl", "quick_gelu", marks=pytest.mark.slow),
+        ("mmrlpp", "quick_gelu"),
+        pytest.param("mmrlpp", "gelu", marks=pytest.mark.slow),
+    ],
+)
+def test_compiled_step_equals_the_eager_one(method, activation):
     prompts = tokenize(["a photo of a cat.", "a photo of a river bank."])
-    model = build(method, prompts, [3, 4]).train()
+    model = build(method, prompts, [3, 4], activation=activation).train()
     images, labels = torch.randn(2, 3, 32, 32), torch.tensor([0, 1])
     learned = model.learned()
 

@@ -48,18 +48,25 @@ class Predictor:
 
     Attributes:
         classnames: the classes that pictures are told apart by.
+        template: the prompt, with `{}` for the class name.
         reads: "fusion" for the classes that were trained, "class feature" for others.
     """
 
     @torch.no_grad()
     def __init__(
-        self, model: MMRLModel, classnames: Sequence[str], transform: Any, reads: str
+        self,
+        model: MMRLModel,
+        classnames: Sequence[str],
+        transform: Any,
+        reads: str,
+        template: str = "a photo of a {}.",
     ) -> None:
         self.model = model.eval()
         self.adaptation = model.adaptation()  # the text features of the classes, once
         self.classnames = list(classnames)
         self.transform = transform
         self.reads = reads
+        self.template = template
 
     @property
     def device(self) -> torch.device:
@@ -70,9 +77,12 @@ class Predictor:
     def logits(self, images: Sequence[Any]) -> Tensor:
         """Logits (N, C) of N PIL images of any mode, which are converted to RGB."""
         batch = torch.stack([self.transform(to_rgb(image)) for image in images])
-        shared = self.model.image_encoder.shared(batch.to(self.device))
-        out = self.model.classify(shared, self.adaptation)
-        return (out.fusion if self.reads == "fusion" else out.logits).float().cpu()
+        return self.scores(batch.to(self.device)).cpu()
+
+    def scores(self, batch: Tensor) -> Tensor:
+        """Logits (N, C) in float32 of pictures as the model takes them, (N, 3, R, R)."""
+        out = self.model.classify(self.model.image_encoder.shared(batch), self.adaptation)
+        return (out.fusion if self.reads == "fusion" else out.logits).float()
 
     def predict(self, images: Sequence[Any], top: int = 5) -> list[Prediction]:
         """The `top` best classes of each PIL image with their probabilities."""
@@ -125,12 +135,13 @@ def load(
         transform = build_transform(cfg, is_train=False)
     _check_backbone(checkpoint, str(source), cfg, frozen)
     text = template or metadata.get("template") or ""
-    tokens = clip.tokenize(prompts(classnames, metadata.get("dataset", ""), text)).to(target)
+    text = prompts(["{}"], metadata.get("dataset", ""), text)[0]  # the data set's, if there is none
+    tokens = clip.tokenize(prompts(classnames, "", text)).to(target)
     model = TRAINER_REGISTRY.get(cfg.TRAINER.NAME).build(cfg, frozen, tokens)
     load_learned(model, checkpoint["state_dict"])
     known, asked = ({as_read(name) for name in names} for names in (trained, classnames))
     reads = "fusion" if asked <= known or not trained else "class feature"
-    return Predictor(model.to(target), classnames, transform, reads)
+    return Predictor(model.to(target), classnames, transform, reads, text)
 
 
 def _published_metadata(

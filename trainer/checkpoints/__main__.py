@@ -97,8 +97,11 @@ def export_onnx(args: argparse.Namespace) -> int:
     model = load(str(source), classes, args.backbone, "cpu", args.template, args.dataset)
     checkpoint = read_checkpoint(source)
     identity = Identity.read(checkpoint, str(source))
-    about = {"trainer": identity.trainer, "backbone_sha256": identity.backbone_sha256} if identity \
+    about = (
+        {"trainer": identity.trainer, "backbone_sha256": identity.backbone_sha256}
+        if identity
         else {"trainer": sizes_of(checkpoint["state_dict"]).trainer}
+    )
     content = to_onnx(model, about | {"epoch": checkpoint.get("epoch")}, args.half)
     write_whole(args.out, lambda file: file.write(content))
     return len(content)
@@ -126,7 +129,9 @@ def build_parser() -> Parser:
         "--model-card", action="store_true", help="also write README.md for the hub beside OUT"
     )
     onnx = parser.add_argument_group("for OUT.onnx")
-    onnx.add_argument("--half", action="store_true", help="store matrices as float16: half the size")
+    onnx.add_argument(
+        "--half", action="store_true", help="store matrices as float16: half the size"
+    )
     onnx.add_argument("--classes", metavar="A,B|FILE", help="class names (default: the run's)")
     onnx.add_argument("--template", metavar="TEXT", help="prompt (default: the run's)")
     onnx.add_argument("--backbone", metavar="NAME|FILE", help="CLIP (default: the run's)")

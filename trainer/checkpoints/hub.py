@@ -18,6 +18,7 @@ __all__ = ["PREFIX", "fetch"]
 PREFIX = "hf:"
 _NAME = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:@([\w.][\w./-]*))?")
 _MAIN = "main"
+_TIMEOUT_S = 10.0  # without an answer
 
 
 @functools.cache  # a command asks several times, of what should be one version
@@ -32,14 +33,15 @@ def fetch(name: str, epoch: int | None = None) -> Path:
     hub = _package()
     api = hub.HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
     try:
-        files = api.list_repo_files(repository, revision=revision)
+        # one request without the client's minute of retries, should nobody answer
+        siblings = api.model_info(repository, revision=revision, timeout=_TIMEOUT_S).siblings
     except Exception as error:  # the client raises a dozen kinds
         _check_answer(error, name)
         cached = _cached(repository, revision)
         if not cached:
             raise _unreachable(name, error) from error
         return cached[_choose(name, list(cached), epoch)]
-    chosen = _choose(name, files, epoch)
+    chosen = _choose(name, [file.rfilename for file in siblings or ()], epoch)
     try:
         return Path(api.hf_hub_download(repository, chosen, revision=revision))
     except Exception as error:
@@ -95,14 +97,16 @@ def _cached(repository: str, revision: str) -> dict[str, Path]:
     for repo in known:
         for version in repo.revisions if repo.repo_id == repository else ():
             if revision in version.refs or version.commit_hash.startswith(revision):
-                folder = version.snapshot_path
-                return {f.file_path.relative_to(folder).as_posix(): f.file_path for f in version.files}
+                paths = [file.file_path for file in version.files]
+                return {p.relative_to(version.snapshot_path).as_posix(): p for p in paths}
     return {}
 
 
 def _choose(name: str, files: Sequence[str], epoch: int | None) -> str:
     """One of the repository's files."""
-    numbered = {f: int(m[1]) for f in files if (m := re.search(r"(?:^|/)model\.pth\.tar-(\d+)$", f))}
+    numbered = {
+        f: int(m[1]) for f in files if (m := re.search(r"(?:^|/)model\.pth\.tar-(\d+)$", f))
+    }
     if epoch is not None:
         return _only(name, [f for f in numbered if numbered[f] == epoch], f"model.pth.tar-{epoch}")
     exported = [f for f in files if f.endswith(".safetensors") and "/" not in f]

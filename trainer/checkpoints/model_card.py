@@ -1,4 +1,4 @@
-"""README.md for the hub beside an exported file: identity and results -> YAML front matter, text."""
+"""README.md for the hub beside an exported file: identity, results -> YAML front matter, text."""
 
 from pathlib import Path
 from typing import Any
@@ -51,14 +51,16 @@ def model_card(path: str, file_name: str, epoch: int | None = None) -> str:
     trainer = known.get("trainer") or sizes_of(checkpoint["state_dict"]).trainer
     identity, results = Identity.read(checkpoint, str(source)), results_beside(path)
     settings = plain_settings(known.get("config", {}))
-    dataset = (results and results.dataset_label) or known.get("dataset") or "an unrecorded data set"
+    dataset = (
+        (results and results.dataset_label) or known.get("dataset") or "an unrecorded data set"
+    )
     title = f"{METHOD_NAMES.get(trainer, trainer)} on {dataset}"
     template = prompts(["{}"], known.get("dataset", ""), known.get("template", ""))[0]
     classnames = known.get("classnames", [])
     parts = [
         _front_matter(title, dataset, settings, results),
         f"# {title}",
-        "CLIP, adapted by representation tokens (MMRL, arXiv 2503.08497; MMRL++, arXiv 2505.10088).",
+        "CLIP with representation tokens (MMRL: arXiv 2503.08497, MMRL++: arXiv 2505.10088).",
         f"- prompt: `{template}`\n- trained classes ({len(classnames)}): "
         f"{', '.join(classnames) or 'not recorded'}",
         _accuracy(results),
@@ -108,8 +110,8 @@ def _accuracy(results: RunResults | None) -> str:
 def _usage(file_name: str) -> str:
     if file_name.endswith(".onnx"):
         return (
-            f"## Use\n\n`{file_name}` runs under onnxruntime; its metadata `mmrl` names the classes "
-            "and how pictures are prepared. docs/deploy.md of the project has an example."
+            f"## Use\n\n`{file_name}` runs under onnxruntime; its metadata `mmrl` name the classes"
+            " and how pictures are prepared. docs/deploy.md of the project has an example."
         )
     return (
         "## Use\n\n```python\nfrom trainer import load\n\n"

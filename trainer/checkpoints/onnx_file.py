@@ -108,7 +108,8 @@ def _step(predictor: Predictor, kind: type) -> Any:
 @torch.no_grad()
 def _traced(module: nn.Module, side: int) -> bytes:
     """The graph as torch writes it, for any number of pictures."""
-    file, names = io.BytesIO(), ("image", "probabilities", "logits")
+    file: Any = io.BytesIO()  # which tracing takes, whatever its annotation
+    names = ("image", "probabilities", "logits")
     # Tracing needs onnx alone, works from torch 2.4 on and takes seconds; `dynamo` is its default
     # where there is a choice, and takes minutes.
     parameters = inspect.signature(torch.onnx.export).parameters

@@ -10,8 +10,8 @@ from dassl.engine import TRAINER_REGISTRY
 from dassl.engine.base import TrainerBase
 from dassl.errors import RequestError
 from run_files import RESULTS_FILE
-from trainer.checkpoints.hub import PREFIX
 from trainer.checkpoints.find import find_checkpoint, read_checkpoint
+from trainer.checkpoints.hub import PREFIX
 from trainer.checkpoints.identity import Identity, fingerprint_of_learned
 from trainer.checkpoints.keys import is_learned
 from trainer.checkpoints.pictures import pictures_of

@@ -36,31 +36,22 @@ class Hub(BaseHTTPRequestHandler):
 
     def answer(self, has_body):
         path = unquote(urlsplit(self.path).path)
-        listing, file = "/api/models/us/eurosat/tree/", "/us/eurosat/resolve/"
-        if path.startswith(listing):
-            return self.send(self.listing(), has_body) if self.knows(path, listing) else self.no()
-        if path.startswith("/api/models/us/eurosat/revision/"):
-            return self.send(json.dumps({"sha": COMMIT, "id": "us/eurosat"}).encode(), has_body)
-        if path.startswith(file) and self.knows(path, file):
-            target = self.folder / path.removeprefix(file).partition("/")[2]
-            return self.send(target.read_bytes(), has_body) if target.is_file() else self.no()
+        about, file = "/api/models/us/eurosat/revision/", "/us/eurosat/resolve/"
+        for prefix in (about, file):
+            revision, _, name = path.removeprefix(prefix).partition("/")
+            if path.startswith(prefix) and revision in ("main", "v1", COMMIT):
+                content = self.listing() if prefix == about else self.content(name)
+                return self.no() if content is None else self.send(content, has_body)
         return self.no()
 
-    def knows(self, path, prefix):
-        return path.removeprefix(prefix).partition("/")[0] in ("main", "v1", COMMIT)
+    def content(self, name):
+        path = self.folder / name
+        return path.read_bytes() if path.is_file() else None
 
     def listing(self):
         files = [p for p in self.folder.rglob("*") if p.is_file()]
-        entries = [
-            {
-                "type": "file",
-                "path": p.relative_to(self.folder).as_posix(),
-                "size": p.stat().st_size,
-                "oid": hashlib.sha1(p.read_bytes()).hexdigest(),
-            }
-            for p in files
-        ]
-        return json.dumps(entries).encode()
+        names = [{"rfilename": p.relative_to(self.folder).as_posix()} for p in files]
+        return json.dumps({"id": "us/eurosat", "sha": COMMIT, "siblings": names}).encode()
 
     def send(self, content, has_body):
         self.send_response(200)

@@ -101,7 +101,7 @@ def load(
     template: str | None = None,
     dataset: str | None = None,
 ) -> Predictor:
-    """A run folder, checkpoint file or exported file, ready to predict.
+    """A run folder, checkpoint file, exported file or hf:USER/REPO[@REVISION], ready to predict.
 
     `classes`, `backbone` and `template` are those of the run, unless given; a bare published
     checkpoint records none, so that its classes have to be given, and the registered name of its

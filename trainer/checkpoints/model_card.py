@@ -49,7 +49,7 @@ def model_card(path: str, file_name: str, epoch: int | None = None) -> str:
     checkpoint = read_checkpoint(source)
     known = run_metadata(checkpoint, path)
     trainer = known.get("trainer") or sizes_of(checkpoint["state_dict"]).trainer
-    identity, results = Identity.read(checkpoint, str(source)), results_beside(path)
+    identity, results = Identity.read(checkpoint, str(source)), _results_of(source)
     settings = plain_settings(known.get("config", {}))
     dataset = (
         (results and results.dataset_label) or known.get("dataset") or "an unrecorded data set"
@@ -68,6 +68,12 @@ def model_card(path: str, file_name: str, epoch: int | None = None) -> str:
         _provenance(identity, trainer, settings),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _results_of(source: Path) -> RunResults | None:
+    """The figures of the very checkpoint that the training evaluated, and of no other epoch's."""
+    results = results_beside(str(source))
+    return results if results and find_checkpoint(str(source.parent)) == source else None
 
 
 def _front_matter(

@@ -17,6 +17,7 @@ from conftest import EUROSAT_CLASSES, GOLDEN, train_arguments
 from trainer import load
 from trainer.checkpoints import __main__ as checkpoint
 from trainer.checkpoints import hub
+from trainer.checkpoints.identity import Identity, seal
 
 PUBLISHED = GOLDEN / "published_checkpoint"
 COMMIT = "a" * 40
@@ -114,6 +115,15 @@ def test_an_exported_file_is_taken_before_others_and_then_from_the_cache(
     capsys.readouterr()
     assert checkpoint.main(["describe", "hf:us/other"]) == 2
     assert "and it is not in the cache" in capsys.readouterr().err
+
+
+def test_a_file_that_was_changed_is_refused(served, capsys):
+    state = {"state_dict": {"learner": torch.ones(2)}, "epoch": 1}
+    whole = seal(state, Identity("MMRL", {}))
+    whole["state_dict"]["learner"][0] = 2
+    torch.save(whole, served / "model-best.pth.tar")
+    assert checkpoint.main(["describe", "hf:us/eurosat"]) == 2
+    assert "does not match its digest" in capsys.readouterr().err
 
 
 def test_evaluation_takes_a_name(served, eurosat_root, clip_file, tmp_path):

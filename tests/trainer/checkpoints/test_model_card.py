@@ -10,12 +10,13 @@ from conftest import EUROSAT_CLASSES, GOLDEN, train_arguments
 from trainer.checkpoints import __main__ as checkpoint
 
 PUBLISHED = GOLDEN / "published_checkpoint"
+EPOCHS = ["OPTIM.MAX_EPOCH", "2", "TRAIN.CHECKPOINT_FREQ", "1"]
 
 
 @pytest.fixture(scope="module")
 def run(eurosat_root, clip_file, tmp_path_factory):
     out = tmp_path_factory.mktemp("card") / "run"
-    assert train.main([*train_arguments(eurosat_root, out, clip_file), "OPTIM.MAX_EPOCH", "1"]) == 0
+    assert train.main([*train_arguments(eurosat_root, out, clip_file), *EPOCHS]) == 0
     return out
 
 
@@ -44,6 +45,13 @@ def test_a_published_checkpoint_s_card_says_what_is_not_recorded(tmp_path):
     text = export(PUBLISHED, tmp_path / "model.safetensors")
     assert ModelCard(text).data.eval_results is None
     assert "No accuracy is recorded" in text
+
+
+def test_the_accuracy_is_of_the_exported_epoch(run, tmp_path):
+    text = export(run, tmp_path / "model.safetensors", "--load-epoch", "1")
+    assert "No accuracy is recorded" in text
+    text = export(run, tmp_path / "model.safetensors", "--load-epoch", "2")
+    assert "| accuracy |" in text
 
 
 def test_no_other_readme_is_replaced(run, tmp_path, capsys):

@@ -79,7 +79,7 @@ def build_parser() -> Parser:
         nargs="+",
         default=[],
         metavar="DIR",
-        help="run folder, checkpoint file or hf:USER/REPO[@REVISION] to evaluate; several share one "
+        help="run folder, checkpoint file or hf:USER/REPO to evaluate; several share one "
         "pass over the pictures",
     )
     evaluate.add_argument(

@@ -18,6 +18,7 @@ from trainer import load
 from trainer.checkpoints import __main__ as checkpoint
 from trainer.checkpoints import hub
 from trainer.checkpoints.identity import Identity, seal
+from trainer.evaluation.request import folders_of
 
 PUBLISHED = GOLDEN / "published_checkpoint"
 COMMIT = "a" * 40
@@ -161,3 +162,8 @@ def test_a_package_that_is_missing_is_named(monkeypatch, capsys):
     hub.fetch.cache_clear()
     assert checkpoint.main(["describe", "hf:us/eurosat"]) == 2
     assert "pip install huggingface_hub" in capsys.readouterr().err
+
+
+def test_results_of_several_names_go_to_folders_of_their_own():
+    assert folders_of(["hf:us/a", "hf:us/b@v1"], "out") == ["out/a", "out/b@v1"]
+    assert folders_of(["hf:us/a", "hf:me/a"], "out") == ["out/us/a", "out/me/a"]

@@ -42,7 +42,9 @@ class Row(NamedTuple):
 def build_parser() -> Parser:
     """The parser of all options."""
     parser = Parser(description=__doc__)
-    parser.add_argument("model", metavar="RUN", help="run folder, checkpoint or .safetensors")
+    parser.add_argument(
+        "model", metavar="RUN", help="run folder, checkpoint, .safetensors or hf:USER/REPO"
+    )
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="files, folders, globs")
     add_module_options(parser.add_argument_group("of your own"), "trainer")
     what = parser.add_argument_group("classes")

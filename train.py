@@ -82,7 +82,8 @@ def build_parser() -> Parser:
         nargs="+",
         default=[],
         metavar="DIR",
-        help="run folder or checkpoint file to evaluate; several share one pass over the pictures",
+        help="run folder, checkpoint file or hf:USER/REPO to evaluate; several share one "
+        "pass over the pictures",
     )
     evaluate.add_argument(
         "--load-epoch", type=int, metavar="N", help="epoch to load (default: best, else last)"

@@ -162,7 +162,7 @@ class VisionTower(nn.Module):
     def embed(self, images: Tensor) -> Tensor:
         """What enters layer 1: the class token, then the patches, (N, 1 + P, D)."""
         x = self.conv1(images.to(self.conv1.weight.dtype)).flatten(2).transpose(1, 2)  # (N, P, D)
-        cls = self.class_embedding.expand(len(x), 1, -1)
+        cls = self.class_embedding.expand(x.shape[0], 1, -1)
         x = torch.cat([cls, x.to(cls.dtype)], dim=1) + self.positional_embedding
         return self.ln_pre(x)
 

@@ -8,6 +8,7 @@ of cores.
 """
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
@@ -33,6 +34,7 @@ _HAS_ONEDNN = torch.backends.mkldnn.is_available()
 _MKL_IS_WIDE = (
     torch.backends.mkl.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX2"
 )
+_KEEPS_NOTHING: Any = SimpleNamespace(save_for_backward=lambda *tensors: None)  # for export
 _MKL_ROWS = 256  # up to 51 rows, results were seen to depend on the number of threads
 
 
@@ -72,12 +74,16 @@ class FoldedMLP(NamedTuple):
 
 def frozen_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x W' + b in the weight's type: (..., D), (D', D), (D',) -> (..., D')."""
+    if torch.jit.is_tracing():  # for export, which takes plain operations and any batch
+        return F.linear(x.to(weight.dtype), weight, bias)
     rows = x.reshape(-1, x.shape[-1]).to(weight.dtype)
     return _Linear.apply(rows, weight, bias).unflatten(0, x.shape[:-1])
 
 
 def add_frozen_mlp(x: Tensor, weights: FoldedMLP) -> Tensor:
     """The second half of a layer, x + mlp(norm(x)): (..., D) -> (..., D)."""
+    if torch.jit.is_tracing():
+        return _AddMLP.forward(_KEEPS_NOTHING, x, weights)
     return _AddMLP.apply(x.reshape(-1, x.shape[-1]), weights).view(x.shape)
 
 
@@ -98,7 +104,8 @@ def gather_rows(x: Tensor, slots: Tensor, rows: Tensor) -> Tensor:
 
 def unit(x: Tensor) -> Tensor:
     """The rows of (N, E) at unit length, in float32."""
-    return _Unit.apply(x.float())
+    x = x.float()
+    return _Unit.forward(_KEEPS_NOTHING, x) if torch.jit.is_tracing() else _Unit.apply(x)
 
 
 def product(x: Tensor, y: Tensor) -> Tensor:
@@ -114,7 +121,7 @@ def attend(
     `mask` (..., Lq, Lk) is added to the scores: 0 where a query sees a key, -inf elsewhere. Fewer
     than 4 queries share one row of it. Causal attention has as many queries as keys.
     """
-    if q.device.type != "cpu":
+    if q.device.type != "cpu" or torch.jit.is_tracing():
         return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal)
     if len(q) * q.shape[1] == 1:  # torch would share a lone head among its threads; see above
         q, k, v = (x.expand(2, -1, -1, -1) for x in (q, k, v))
@@ -210,7 +217,7 @@ class _AddMLP(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: FoldedMLP) -> Tensor:
-        normed, mean, rstd = torch.native_layer_norm(x, x.shape[-1:], w.norm, w.shift, _EPS)
+        normed, mean, rstd = torch.native_layer_norm(x, [len(w.norm)], w.norm, w.shift, _EPS)
         hidden = _product(normed.to(w.first.dtype), w.first, w.first_bias)  # (M, 4 D), times c
         ctx.save_for_backward(x, mean, rstd, hidden)
         ctx.weights = w
@@ -235,6 +242,7 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def _takes_onednn(x: Tensor) -> bool:
-    if torch.compiler.is_compiling():  # the compiler chooses, and takes no such call
+    # the compiler chooses, and takes no such call; nor does an exported file
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return False
     return _HAS_ONEDNN and x.device.type == "cpu" and x.dtype == torch.float32 and len(x) > 0

@@ -95,8 +95,12 @@ class Predictor:
     @torch.no_grad()
     def logits(self, images: Sequence[Any]) -> Tensor:
         """Logits (N, C) of N PIL images of any mode, which are converted to RGB."""
-        scores = self.read_out.scores(self.model, self._shared(images), self.adaptation)
-        return scores.float().cpu()
+        return self.scores(self._batch(images)).cpu()
+
+    def scores(self, batch: Tensor) -> Tensor:
+        """Logits (N, C) in float32 of pictures as the model takes them, (N, 3, R, R)."""
+        shared = self.model.image_encoder.shared(batch)
+        return self.read_out.scores(self.model, shared, self.adaptation).float()
 
     @torch.no_grad()
     def features(self, images: Sequence[Any]) -> Tensor:
@@ -126,8 +130,11 @@ class Predictor:
         return self.model.adapted_to(self._tokens(names)).text.cpu()
 
     def _shared(self, images: Sequence[Any]) -> Shared:
+        return self.model.image_encoder.shared(self._batch(images))
+
+    def _batch(self, images: Sequence[Any]) -> Tensor:
         batch = torch.stack([self.transform(to_rgb(image)) for image in images])
-        return self.model.image_encoder.shared(batch.to(self.device))
+        return batch.to(self.device)
 
     def _tokens(self, names: Sequence[str]) -> Tensor:
         return clip.tokenize(prompts(names, "", self.template)).to(self.device)
@@ -151,7 +158,7 @@ def load(
     trained: Sequence[str] | None = None,
     trainer_module: str | Sequence[str] = (),
 ) -> Predictor:
-    """A run folder, checkpoint file or exported file, ready to predict.
+    """A run folder, checkpoint file, exported file or hf:USER/REPO[@REVISION], ready to predict.
 
     `classes`, `backbone` and `template` are those of the run, unless given; a bare published
     checkpoint records none, so that its classes have to be given, and the registered name of its

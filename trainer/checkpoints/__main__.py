@@ -1,11 +1,16 @@
 """Describe and export what a run has learned.
 
     python -m trainer.checkpoints describe output/eurosat/seed1
-    python -m trainer.checkpoints export output/eurosat/seed1 eurosat.safetensors
+    python -m trainer.checkpoints export output/eurosat/seed1 eurosat.safetensors --model-card
+    python -m trainer.checkpoints export output/eurosat/seed1 eurosat.onnx --half
 
-PATH is a run folder, a checkpoint file, the tree of a published archive, or a .safetensors file.
+PATH is a run folder, a checkpoint file, the tree of a published archive, a .safetensors file, or a
+repository of the Hugging Face hub, hf:USER/REPO[@REVISION]. A .safetensors file holds what was
+learned, and loads like a run; an .onnx file holds the whole classifier of one list of classes, and
+runs without PyTorch.
 """
 
+import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,15 +18,16 @@ from typing import Any
 
 from torch import Tensor
 
-from dassl.errors import in_one_sentence
-from dassl.whole_files import check_writable, write_whole
+from dassl.errors import RequestError, in_one_sentence, read_text
+from dassl.whole_files import check_writable, write_text, write_whole
 from options import Parser
 from trainer.checkpoints.find import find_checkpoint, read_checkpoint, run_metadata
 from trainer.checkpoints.identity import KEY, Identity, plain_settings, seal
+from trainer.checkpoints.model_card import CARD_FILE, check_card_place, model_card
 from trainer.checkpoints.sizes import PUBLISHED_METHODS, is_learned, sizes_of
-from trainer.published_values import METHOD_NAMES
+from trainer.published_values import METHOD_NAMES, as_read
 
-__all__ = ["describe", "export"]
+__all__ = ["describe", "export", "export_onnx"]
 
 
 def export(path: str, out: Path, epoch: int | None = None) -> tuple[int, int]:
@@ -100,23 +106,101 @@ def _tensors(checkpoint: Mapping[str, Any], path: str) -> dict[str, Any]:
     return lines | {"learned": f"{len(state)} tensors, {total:,} numbers"}
 
 
-@in_one_sentence
-def main(argv: list[str] | None = None) -> int:
-    """Describe or export a run; the exit code."""
+def export_onnx(args: argparse.Namespace) -> int:
+    """Write the classifier that the options ask for; how many bytes it has.
+
+    Raises:
+        RequestError: as `trainer.load`, or the package onnx is missing.
+        OSError: the file cannot be written.
+    """
+    from trainer.checkpoints.onnx_file import to_onnx
+    from trainer.predictor import load
+
+    source = find_checkpoint(args.path, args.load_epoch)
+    classes = _class_names(args.classes)
+    model = load(str(source), classes, args.backbone, "cpu", args.template, args.dataset)
+    checkpoint = read_checkpoint(source)
+    identity = Identity.read(checkpoint, str(source))
+    about = (
+        {"trainer": identity.trainer, "backbone_sha256": identity.backbone_sha256}
+        if identity
+        else {"trainer": sizes_of(checkpoint["state_dict"]).trainer}
+    )
+    content = to_onnx(model, about | {"epoch": checkpoint.get("epoch")}, args.half)
+    write_whole(args.out, lambda file: file.write(content))
+    return len(content)
+
+
+def _class_names(text: str | None) -> list[str] | None:
+    """From a comma-separated list or a file's lines; None means those of the run."""
+    if text is None:
+        return None
+    words = read_text(Path(text)).split("\n") if Path(text).is_file() else text.split(",")
+    names = [word.strip() for word in words if word.strip()]
+    if not names or len({as_read(name) for name in names}) < len(names):
+        raise RequestError(f"--classes {text!r} names no class, or one twice")
+    return names
+
+
+def build_parser() -> Parser:
+    """The parser of all options."""
     parser = Parser(prog="python -m trainer.checkpoints", description=__doc__)
     parser.add_argument("command", choices=("describe", "export"))
     parser.add_argument("path", metavar="PATH")
-    parser.add_argument("out", nargs="?", type=Path, metavar="OUT.safetensors")
+    parser.add_argument("out", nargs="?", type=Path, metavar="OUT.safetensors|OUT.onnx")
     parser.add_argument("--load-epoch", type=int, metavar="N", help="default: best, else last")
+    parser.add_argument(
+        "--model-card", action="store_true", help="also write README.md for the hub beside OUT"
+    )
+    onnx = parser.add_argument_group("for OUT.onnx")
+    onnx.add_argument(
+        "--half", action="store_true", help="store matrices as float16: half the size"
+    )
+    onnx.add_argument("--classes", metavar="A,B|FILE", help="class names (default: the run's)")
+    onnx.add_argument("--template", metavar="TEXT", help="prompt (default: the run's)")
+    onnx.add_argument("--backbone", metavar="NAME|FILE", help="CLIP (default: the run's)")
+    onnx.add_argument("--dataset", metavar="NAME", help="data set of a published checkpoint")
+    return parser
+
+
+def check_options(args: argparse.Namespace) -> None:
+    """Refuse outputs that cannot be written, and options that would be passed over in silence.
+
+    Raises:
+        RequestError, OSError: names one.
+    """
+    is_onnx = args.out is not None and args.out.suffix == ".onnx"
+    flags = ("half", "classes", "template", "backbone", "dataset")
+    if unused := [flag for flag in flags if getattr(args, flag) and not is_onnx]:
+        raise RequestError(f"--{unused[0]} is for exports to OUT.onnx; leave it out")
+    if args.command == "describe" and (args.out or args.model_card):
+        raise RequestError("describe writes no file; leave OUT and --model-card out")
+    if args.out is not None:
+        check_writable(args.out)
+    if args.model_card:
+        check_card_place(args.out)
+
+
+@in_one_sentence
+def main(argv: list[str] | None = None) -> int:
+    """Describe or export a run; the exit code."""
+    parser = build_parser()
     args = parser.parse_args(argv)
+    if args.command == "export" and args.out is None:
+        parser.error("export needs OUT.safetensors or OUT.onnx")
+    check_options(args)
     if args.command == "describe":
         print(describe(args.path, args.load_epoch))
         return 0
-    if args.out is None:
-        parser.error("export needs OUT.safetensors")
-    check_writable(args.out)
-    before, after = export(args.path, args.out, args.load_epoch)
-    print(f"Wrote {args.out}: {after:,} bytes, from {before:,}")
+    if args.out.suffix == ".onnx":
+        print(f"Wrote {args.out}: {export_onnx(args):,} bytes")
+    else:
+        before, after = export(args.path, args.out, args.load_epoch)
+        print(f"Wrote {args.out}: {after:,} bytes, from {before:,}")
+    if args.model_card:
+        card = args.out.parent / CARD_FILE
+        write_text(card, model_card(args.path, args.out.name, args.load_epoch))
+        print(f"Wrote {card}")
     return 0
 
 

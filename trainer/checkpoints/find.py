@@ -12,9 +12,17 @@ from torch import Tensor
 from dassl.errors import RequestError
 from dassl.utils import load_checkpoint
 from run_files import EVALUATED, RESULTS_FILE, RunResults
+from trainer.checkpoints import hub
 from trainer.checkpoints.identity import KEY, Identity
 
-__all__ = ["MODEL_NAME", "check_weights", "find_checkpoint", "read_checkpoint", "run_metadata"]
+__all__ = [
+    "MODEL_NAME",
+    "check_weights",
+    "find_checkpoint",
+    "read_checkpoint",
+    "results_beside",
+    "run_metadata",
+]
 
 MODEL_NAME = "MultiModalRepresentationLearner"  # the folder's name in published runs
 _BEST = "model-best.pth.tar"
@@ -23,13 +31,17 @@ _BEST = "model-best.pth.tar"
 def find_checkpoint(path: str, epoch: int | None = None) -> Path:
     """The checkpoint file at `path`: that of `epoch`, else the best one, else the last one.
 
+    A `path` that begins with "hf:" is a repository of the Hugging Face hub.
+
     Raises:
         FileNotFoundError: there is none; the message lists what is there.
         RequestError: a tree holds several runs, or `epoch` is no choice here.
     """
-    given = Path(path).expanduser()
     if epoch is not None and epoch < 1:
         raise RequestError(f"--load-epoch takes the number of an epoch, from 1, got {epoch}")
+    if path.startswith(hub.PREFIX):
+        return hub.fetch(path, epoch)
+    given = Path(path).expanduser()
     if given.is_file():
         _check_epoch(given, epoch)
         return given
@@ -155,14 +167,23 @@ def run_metadata(checkpoint: dict[str, Any], path: str) -> dict[str, Any]:
     return found
 
 
-def _results_beside(path: str) -> dict[str, Any]:
-    """What the results of the training say whose checkpoint is found at `path`."""
+def results_beside(path: str) -> RunResults | None:
+    """The results of the training whose checkpoint is found at `path`; None: there are none.
+
+    Raises:
+        RequestError: the file is damaged.
+    """
     folder = find_checkpoint(path).parent
     folder = folder.parent if folder.name == MODEL_NAME else folder
     if not (folder / RESULTS_FILE).is_file():
-        return {}
+        return None
     results = RunResults.read(folder)
-    if EVALUATED in results.values:  # of whatever classes
+    return None if EVALUATED in results.values else results  # those are of whatever classes
+
+
+def _results_beside(path: str) -> dict[str, Any]:
+    """What these results say of the model."""
+    if (results := results_beside(path)) is None:
         return {}
     return _metadata(results.need("trainer"), results.need("classnames"), results.need("config"))
 

@@ -11,6 +11,7 @@ from dassl.engine.base import TrainerBase
 from dassl.errors import RequestError
 from run_files import RESULTS_FILE
 from trainer.checkpoints.find import find_checkpoint, read_checkpoint
+from trainer.checkpoints.hub import PREFIX
 from trainer.checkpoints.identity import Identity, check_trainer, fingerprint_of_learned
 from trainer.checkpoints.keys import is_learned
 from trainer.checkpoints.pictures import pictures_of
@@ -34,8 +35,9 @@ __all__ = [
 
 def folders_of(model_dirs: Sequence[str], output_dir: str) -> list[str]:
     """Where the results of each of several runs go: below `output_dir`, as the runs are named."""
-    common = os.path.commonpath([os.path.abspath(path) for path in model_dirs])
-    return [os.path.join(output_dir, os.path.relpath(path, common)) for path in model_dirs]
+    places = [os.path.abspath(path.removeprefix(PREFIX)) for path in model_dirs]
+    common = os.path.commonpath(places)
+    return [os.path.join(output_dir, os.path.relpath(place, common)) for place in places]
 
 
 def check_folders(model_dirs: Sequence[str], output_dir: str) -> bool:

@@ -15,13 +15,12 @@ import csv
 import glob
 import io
 import json
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dassl.errors import RequestError, in_one_sentence, read_text
+from dassl.errors import RequestError, in_one_sentence
 from dassl.whole_files import check_writable, write_text
 from interpreter import require_torch
 from options import Parser, add_module_options, whole_number
@@ -121,42 +120,6 @@ def find_pictures(words: list[str]) -> list[str]:
     return sorted(found)
 
 
-def read_classes(text: str | None, option: str = "--classes") -> list[str] | None:
-    """Class names from a comma-separated list or a file's lines; None means those of the run.
-
-    Raises:
-        FileNotFoundError: `text` looks like a file that is not there.
-        RequestError: no name is left, or two give the same prompt.
-    """
-    if text is None:
-        return None
-    if Path(text).is_file():
-        words = read_text(Path(text)).split("\n")
-    elif "," not in text and re.search(r"^[.~/]|\.\w{1,5}$", text):
-        raise FileNotFoundError(f"No file of class names at {text!r} ({option})")
-    else:
-        words = text.split(",")
-    names = [word.strip() for word in words if word.strip()]
-    if not names:
-        raise RequestError(f"{option} {text!r} names no class; leave it out for the run's classes")
-    check_distinct(names, option)
-    return names
-
-
-def check_distinct(names: list[str], option: str) -> None:
-    """Refuse names that CLIP cannot tell apart: their probabilities would be halved.
-
-    Raises:
-        RequestError: quotes two of them.
-    """
-    from trainer.published_values import as_read
-
-    seen: dict[str, str] = {}
-    for name in names:
-        if (twin := seen.setdefault(as_read(name), name)) is not name:
-            raise RequestError(f"{option} has {twin!r} and {name!r}, which CLIP reads alike")
-
-
 def check_outputs(paths: list[Path]) -> None:
     """Refuse outputs that cannot be written, before any picture is read.
 
@@ -246,11 +209,12 @@ def main(argv: list[str] | None = None) -> int:
     """Classify the pictures and write what was asked for; the exit code."""
     args = build_parser().parse_args(argv)
     check_outputs([path for path in (args.csv, args.json, args.html) if path])
-    paths, classes = find_pictures(args.pictures), read_classes(args.classes)
-    trained = read_classes(args.trained, "--trained")
+    paths = find_pictures(args.pictures)
     from dassl.utils.pictures import turned_note
     from trainer import load
+    from trainer.class_names import read_classes
 
+    classes, trained = read_classes(args.classes), read_classes(args.trained, "--trained")
     how = (args.backbone, args.device, args.template, args.dataset)
     model = load(args.model, classes, *how, trained=trained, trainer_module=args.trainer_module)
     if note := turned_note(paths):

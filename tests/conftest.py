@@ -1,6 +1,5 @@
 """The smallest real things: golden inputs, a tiny CLIP on disk, a small EuroSAT tree, a config."""
 
-import functools
 import importlib.util
 import json
 import os
@@ -12,8 +11,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-
-import dassl.utils
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 GOLDEN = Path(os.environ.get("GOLDEN_DIR", REPOSITORY / "tests" / "golden")).resolve()
@@ -155,15 +152,6 @@ def train_arguments(
         *TINY_OPTIONS,
         *(method if trainer != "ZeroshotCLIP" else []),
     ]
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_environment_report():
-    """torch asks a dozen programs for it: a second of each run that a test makes in its process."""
-    with pytest.MonkeyPatch.context() as patch:
-        once = functools.cache(dassl.utils.collect_env_info)
-        patch.setattr("dassl.utils.collect_env_info", once)
-        yield
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 
 import predict
+from trainer.class_names import read_classes
 
 
 @pytest.mark.parametrize(
@@ -20,18 +21,18 @@ import predict
 def test_bad_class_names_are_refused(text, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        predict.read_classes(text)
+        read_classes(text)
 
 
 def test_class_names_from_words_and_from_a_file_with_a_mark(tmp_path):
-    assert predict.read_classes("a, b ,c") == ["a", "b", "c"]
-    assert predict.read_classes("F/A-18,Boeing 717") == ["F/A-18", "Boeing 717"]
+    assert read_classes("a, b ,c") == ["a", "b", "c"]
+    assert read_classes("F/A-18,Boeing 717") == ["F/A-18", "Boeing 717"]
     path = tmp_path / "names.txt"
     path.write_bytes("forest\r\n\r\nriver\r\n".encode("utf-8-sig"))
-    assert predict.read_classes(str(path)) == ["forest", "river"]
+    assert read_classes(str(path)) == ["forest", "river"]
     path.write_text("forest\nriver", encoding="utf-16")
     with pytest.raises(ValueError, match=r"is UTF-16 text"):
-        predict.read_classes(str(path))
+        read_classes(str(path))
 
 
 @pytest.mark.parametrize("option", [["--top", "0"], ["--batch-size", "-1"], ["--device", "x"]])

@@ -17,6 +17,7 @@ from trainer.checkpoints.find import MODEL_NAME, find_checkpoint, read_checkpoin
 from trainer.checkpoints.identity import Identity, identity_of, other_backbone
 from trainer.checkpoints.keys import entries, load_learned
 from trainer.checkpoints.resume import unfinished_note
+from trainer.class_names import are_among
 from trainer.evaluation.tally import conclude, show_own_data
 from trainer.evaluation.together import Member, pass_over
 from trainer.folder_trainer import FolderTrainer
@@ -24,7 +25,6 @@ from trainer.graph import CudaGraph
 from trainer.method.model import MMRLModel, mmrl_loss
 from trainer.method.readout import ReadOut
 from trainer.method.start_values import draw_start_values
-from trainer.published_values import are_among
 from trainer.step import EncoderPrecision, LossGuard, TrainingStep, compile_step, fuse
 
 __all__ = ["RepresentationTrainer"]

@@ -35,13 +35,14 @@ from trainer.checkpoints.keys import load_learned
 from trainer.checkpoints.resume import unfinished_note
 from trainer.checkpoints.settings import ACTIVATION, BACKBONE
 from trainer.checkpoints.sizes import adapt_config, sizes_of
+from trainer.class_names import are_among
 from trainer.config import build_config, flatten
 from trainer.method.image_encoder import Shared
 from trainer.method.model import MMRLModel
 from trainer.method.readout import ReadOut
 from trainer.methods import config_file_of, takes_new_classes
 from trainer.own_modules import load_modules
-from trainer.published_values import are_among, paper_values, prompts
+from trainer.published_values import paper_values, prompts
 
 __all__ = ["Prediction", "Predictor", "load"]
 

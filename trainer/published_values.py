@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from dassl.errors import RequestError
+from trainer.class_names import as_read
 
 __all__ = [
     "METHOD_NAMES",
-    "are_among",
-    "as_read",
     "chance_note",
     "check_template",
     "equal_prompts",
@@ -91,17 +90,6 @@ def prompts(classnames: Sequence[str], dataset: str, template: str = "") -> list
     if unnamed := [label for label, name in enumerate(classnames) if not name.strip(" _")]:
         raise RequestError(f"Class {unnamed[0]} has an empty name; give every class a name")
     return [template.format(name.replace("_", " ")) for name in classnames]
-
-
-def as_read(classname: str) -> str:
-    """A class name as CLIP reads it: without case, underscores and doubled blanks."""
-    return " ".join(classname.replace("_", " ").lower().split())
-
-
-def are_among(classnames: Sequence[str], others: Sequence[str]) -> list[bool]:
-    """Of each class name, whether it gives the prompt that one of `others` gives."""
-    known = set(map(as_read, others))  # in one template, names alike are prompts alike
-    return [as_read(name) in known for name in classnames]
 
 
 def check_template(template: str) -> None:

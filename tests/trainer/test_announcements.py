@@ -6,7 +6,8 @@ import torch
 from conftest import build_cfg
 from trainer.backbone import check_backbone
 from trainer.baselines.zero_shot import ZeroshotCLIP
-from trainer.published_values import as_read, chance_note, equal_prompts, prompts
+from trainer.class_names import as_read
+from trainer.published_values import chance_note, equal_prompts, prompts
 
 
 def test_prompts_that_clip_reads_alike_are_named():

@@ -18,14 +18,15 @@ from typing import Any
 
 from torch import Tensor
 
-from dassl.errors import RequestError, in_one_sentence, read_text
+from dassl.errors import RequestError, in_one_sentence
 from dassl.whole_files import check_writable, write_text, write_whole
 from options import Parser
 from trainer.checkpoints.find import find_checkpoint, read_checkpoint, run_metadata
 from trainer.checkpoints.identity import KEY, Identity, plain_settings, seal
 from trainer.checkpoints.model_card import CARD_FILE, check_card_place, model_card
 from trainer.checkpoints.sizes import PUBLISHED_METHODS, is_learned, sizes_of
-from trainer.published_values import METHOD_NAMES, as_read
+from trainer.class_names import read_classes
+from trainer.published_values import METHOD_NAMES
 
 __all__ = ["describe", "export", "export_onnx"]
 
@@ -117,7 +118,7 @@ def export_onnx(args: argparse.Namespace) -> int:
     from trainer.predictor import load
 
     source = find_checkpoint(args.path, args.load_epoch)
-    classes = _class_names(args.classes)
+    classes = read_classes(args.classes)
     model = load(str(source), classes, args.backbone, "cpu", args.template, args.dataset)
     checkpoint = read_checkpoint(source)
     identity = Identity.read(checkpoint, str(source))
@@ -129,17 +130,6 @@ def export_onnx(args: argparse.Namespace) -> int:
     content = to_onnx(model, about | {"epoch": checkpoint.get("epoch")}, args.half)
     write_whole(args.out, lambda file: file.write(content))
     return len(content)
-
-
-def _class_names(text: str | None) -> list[str] | None:
-    """From a comma-separated list or a file's lines; None means those of the run."""
-    if text is None:
-        return None
-    words = read_text(Path(text)).split("\n") if Path(text).is_file() else text.split(",")
-    names = [word.strip() for word in words if word.strip()]
-    if not names or len({as_read(name) for name in names}) < len(names):
-        raise RequestError(f"--classes {text!r} names no class, or one twice")
-    return names
 
 
 def build_parser() -> Parser:

@@ -113,7 +113,7 @@ def test_the_example_answers_as_predict_does(written, tmp_path, monkeypatch, cap
     ("words", "message"),
     [
         (["x.safetensors", "--half"], "--half is for exports to OUT.onnx"),
-        (["x.onnx", "--classes", "river,River"], "names no class, or one twice"),
+        (["x.onnx", "--classes", "river,River"], "which CLIP reads alike"),
         (["x.onnx"], "does not record its classes"),
     ],
 )

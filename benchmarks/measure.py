@@ -51,16 +51,16 @@ def pick_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def random_clip(device: torch.device) -> CLIP:
-    """A ViT-B/16 of random weights: time does not depend on their values."""
+def random_clip(sizes: Sizes = VIT_B16) -> CLIP:
+    """A CLIP of random weights, always the same: time does not depend on their values."""
     torch.manual_seed(0)
-    clip = CLIP(VIT_B16)
+    clip = CLIP(sizes)
     for name, p in clip.named_parameters():
         if p.dim() < 2:
             nn.init.constant_(p, 1.0 if name.endswith("weight") else 0.0)
         else:
             nn.init.normal_(p, std=0.5 * p.shape[-1] ** -0.5)
-    return clip.requires_grad_(False).eval().round_to_half().to(device)
+    return clip.requires_grad_(False).eval().round_to_half()
 
 
 def build_model(method: str, num_classes: int, device: torch.device) -> tuple[MMRLModel, Tensor]:
@@ -74,10 +74,10 @@ def build_model(method: str, num_classes: int, device: torch.device) -> tuple[MM
         "alpha": 0.7,
     }
     if method == "MMRL":
-        model = build_mmrl(random_clip(device), tokens, **common)
+        model = build_mmrl(random_clip().to(device), tokens, **common)
     else:
         common |= {"beta": 0.9, "layer_rank": 4, "projection_rank": 64}
-        model = build_mmrlpp(random_clip(device), tokens, **common)
+        model = build_mmrlpp(random_clip().to(device), tokens, **common)
     return model.to(device), tokens
 
 

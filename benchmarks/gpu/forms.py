@@ -10,13 +10,13 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.classnames import class_list
-from benchmarks.measure import REP_LAYERS, VIT_B16
+from benchmarks.measure import REP_LAYERS, VIT_B16, random_clip
 from benchmarks.plain import PlainModel
 from clip import tokenize
-from clip.model import CLIP, Sizes
+from clip.model import Sizes
 from trainer.graph import CudaGraph
 from trainer.method.build import build_mmrl, build_mmrlpp
 from trainer.method.model import MMRLModel, mmrl_loss
@@ -25,6 +25,7 @@ from trainer.step import EncoderPrecision, TrainingStep, compile_step, fuse
 
 __all__ = ["FORMS", "TINY", "VIT_B16", "Setting", "Step", "make_evaluation", "make_step"]
 
+_drawn = cache(random_clip)  # drawing one takes seconds
 FORMS = ("plain", "eager", "graph", "compiled")
 TINY = Sizes(
     embed_dim=32, resolution=32, patch=8, vision_width=64, vision_layers=12, text_width=64,
@@ -51,26 +52,13 @@ class Step(NamedTuple):
     training: TrainingStep | None  # None: an evaluation
 
 
-@cache
-def random_clip(sizes: Sizes) -> CLIP:
-    """A CLIP of random weights, always the same: time does not depend on their values."""
-    torch.manual_seed(0)
-    clip = CLIP(sizes)
-    for name, p in clip.named_parameters():
-        if p.dim() < 2:
-            nn.init.constant_(p, 1.0 if name.endswith("weight") else 0.0)
-        else:
-            nn.init.normal_(p, std=0.5 * p.shape[-1] ** -0.5)
-    return clip.requires_grad_(False).eval().round_to_half()
-
-
 def build(
     setting: Setting, device: torch.device, sizes: Sizes, form: str
 ) -> tuple[MMRLModel, EncoderPrecision, Tensor]:
     """(our model, its precision, prompts (C, 77)) with the papers' sizes."""
     # the plain form multiplies in half precision under autocast, from float32 weights
     prec = "fp32" if form == "plain" else setting.prec
-    frozen = copy.deepcopy(random_clip(sizes)).to(device)  # drawing one takes seconds
+    frozen = copy.deepcopy(_drawn(sizes)).to(device)
     precision = EncoderPrecision(frozen, prec, "", device)
     dataset, names = class_list(setting.classes)
     tokens = tokenize(prompts(names, dataset)).to(device)

@@ -163,7 +163,7 @@ def prepare(args: argparse.Namespace, held: ExitStack | None = None) -> tuple[An
 
         args.trainer = stored_trainer(args.model_dir[0], args.load_epoch)
     cfg, origins = resolve(args)
-    from dassl.alone import alone_in
+    from dassl.alone import LOCK_FILE, alone_in
     from dassl.engine import build_trainer
     from dassl.utils import set_random_seed, setup_logger
     from run_files import RESULTS_FILE
@@ -179,9 +179,11 @@ def prepare(args: argparse.Namespace, held: ExitStack | None = None) -> tuple[An
         set_random_seed(cfg.SEED)
     if cfg.DETERMINISTIC:
         use_deterministic_operations()
+    # A command killed at its very end leaves its lock beside its results.
+    has_lock = os.path.exists(os.path.join(cfg.OUTPUT_DIR, LOCK_FILE))
+    if held is not None and (has_lock or not has_results):
+        held.enter_context(alone_in(cfg.OUTPUT_DIR))
     if not has_results:
-        if held is not None:
-            held.enter_context(alone_in(cfg.OUTPUT_DIR))
         setup_logger(cfg.OUTPUT_DIR)
     describe(args, cfg, origins)
     if args.eval_only and args.model_dir:

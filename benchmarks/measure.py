@@ -102,11 +102,20 @@ def build_step(
         loss.backward()
         optimizer.step()
 
+    if mode == "train":
+        return train
+    # text features at hand, as in evaluation; the plain form keeps them by itself, as published
+    with torch.no_grad():
+        adaptation = fast.adaptation()
+
     @torch.no_grad()
     def evaluate() -> None:
-        model(images)
+        if form == "fast":
+            fast.classify(fast.image_encoder.shared(images), adaptation)
+        else:
+            model(images)
 
-    return train if mode == "train" else evaluate
+    return evaluate
 
 
 def wait(device: torch.device) -> None:

@@ -12,9 +12,9 @@ from dassl.evaluation import build_evaluator
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 from run_files import EVALUATED
-from trainer.backbone import check_backbone, load_frozen_clip, prompt_tokens
+from trainer.backbone import prompt_tokens
 from trainer.checkpoints.find import MODEL_NAME, find_checkpoint, read_checkpoint
-from trainer.checkpoints.identity import Identity, identity_of, other_backbone
+from trainer.checkpoints.identity import Identity, other_backbone
 from trainer.checkpoints.keys import entries, load_learned
 from trainer.checkpoints.resume import unfinished_note
 from trainer.class_names import are_among
@@ -43,20 +43,10 @@ class RepresentationTrainer(FolderTrainer):
         """The method's model around a frozen CLIP, its learned tensors empty."""
         raise NotImplementedError
 
-    @property
-    def settings(self) -> Any:
-        """This method's node of the config."""
-        return self.cfg.TRAINER[self.cfg.TRAINER.NAME]
-
-    def check_cfg(self, cfg: Any) -> None:
-        """Refuse a backbone that will not load, before the data set is read."""
-        self._clip = check_backbone(cfg)
-
     def build_model(self) -> None:
         """Load CLIP, put the method around it, make optimizer, schedule and step."""
         prec = self.settings.PREC
-        frozen, self._clip = load_frozen_clip(self.cfg, self.device, loaded=self._clip), None
-        self.identity = identity_of(self.cfg, self.dm.dataset, frozen)
+        frozen = self.load_clip()
         self.precision = EncoderPrecision(frozen, prec, self.cfg.TEST.PREC, self.device)
         print("Building custom CLIP")
         self.prompts = prompt_tokens(self.cfg, self.dm.dataset.classnames, self.device)

@@ -6,10 +6,12 @@ Checkpoints carry the identity of their run; what is found is compared with what
 import os
 from typing import Any
 
+from clip.model import CLIP
 from dassl.engine import TrainerX
 from dassl.errors import RequestError
+from trainer.backbone import check_backbone, load_frozen_clip
 from trainer.checkpoints.find import MODEL_NAME
-from trainer.checkpoints.identity import KEY, Identity, seal
+from trainer.checkpoints.identity import KEY, Identity, identity_of, seal
 from trainer.checkpoints.keys import learned_state
 from trainer.checkpoints.pictures import pictures_of
 from trainer.checkpoints.resume import (
@@ -34,6 +36,21 @@ class FolderTrainer(TrainerX):
     identity: Identity  # of the run that is asked for
     scaler: Any  # of the loss; None where it is not scaled
     _stored: tuple[str, dict[str, Any]] | None = None  # what `answer` has found to go on from
+
+    @property
+    def settings(self) -> Any:
+        """This trainer's node of the config."""
+        return self.cfg.TRAINER[self.cfg.TRAINER.NAME]
+
+    def check_cfg(self, cfg: Any) -> None:
+        """Refuse a backbone that will not load, before the data set is read."""
+        self._clip = check_backbone(cfg)
+
+    def load_clip(self) -> CLIP:
+        """The frozen CLIP on the device; with it, the identity of the run is known."""
+        frozen, self._clip = load_frozen_clip(self.cfg, self.device, loaded=self._clip), None
+        self.identity = identity_of(self.cfg, self.dm.dataset, frozen)
+        return frozen
 
     def checkpoint_of(self, name: str, epoch: int, val_result: float | None = None) -> dict:
         """As Dassl's, with what was learned in place of the whole CLIP."""

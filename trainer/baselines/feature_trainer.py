@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from clip.model import CLIP
 from dassl.errors import RequestError
-from trainer.backbone import check_backbone, load_frozen_clip, prompt_tokens
+from trainer.backbone import prompt_tokens
 from trainer.baselines.features import FeatureSet, features_of
 from trainer.checkpoints.find import MODEL_NAME, find_checkpoint, read_checkpoint
-from trainer.checkpoints.identity import Identity, identity_of, other_backbone
+from trainer.checkpoints.identity import Identity, other_backbone
 from trainer.checkpoints.keys import load_learned
 from trainer.checkpoints.pictures import hash_pictures
 from trainer.evaluation.tally import Tally, conclude, show_zero_shot
@@ -97,19 +97,9 @@ class FeatureTrainer(FolderTrainer):
         """The head around a frozen CLIP, with nothing learned."""
         raise NotImplementedError
 
-    @property
-    def settings(self) -> Any:
-        """This baseline's node of the config."""
-        return self.cfg.TRAINER[self.cfg.TRAINER.NAME]
-
-    def check_cfg(self, cfg: Any) -> None:
-        """Refuse a backbone that will not load, before the data set is read."""
-        self._clip = check_backbone(cfg)
-
     def build_model(self) -> None:
         """Load CLIP and put the head on it."""
-        frozen, self._clip = load_frozen_clip(self.cfg, self.device, loaded=self._clip), None
-        self.identity = identity_of(self.cfg, self.dm.dataset, frozen)
+        frozen = self.load_clip()
         tokens = prompt_tokens(self.cfg, self.dm.dataset.classnames, self.device)
         self.model: Any = self.build(self.cfg, frozen, tokens)
         self.model.allocate(len(self.dm.dataset.train_x))
